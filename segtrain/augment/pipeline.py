@@ -1,0 +1,134 @@
+"""Training transforms: crop to one size, then a mapping of named Albumentations ops.
+
+    aug.train.fog.p=0            switch one off
+    ~aug.train.fog               remove it
+    aug.train.affine.rotate=[-30,30]
+
+Each op is `{op: <class of Albumentations>, <its arguments>}`. What differs from plain Albumentations:
+* an unknown argument is an error (the library only warns and trains with its default);
+* mask area that an op uncovers becomes the ignore index (the library's default is 0, the background);
+* the seed of a sample decides everything (with workers the library repeats itself each epoch);
+* ops that cannot work on the data's images are refused at start, by name.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import albumentations as A
+import numpy as np
+import numpy.typing as npt
+
+from segtrain import checks
+from segtrain.errors import UserError
+
+Array = npt.NDArray[np.generic]
+OpConfig = Mapping[str, Any]
+
+
+class Augmentation:
+    """Crop and ops of one split. Call it with an image, its mask and the sample's seed.
+
+    Args:
+        ops: named ops, applied in this order after the crop.
+        crop: height and width of the crop, in pixels; smaller images are padded with the ignore index.
+        ignore_index: id of mask area that has no label.
+
+    Attributes:
+        size: (height, width) of what it returns, in pixels.
+
+    Raises:
+        UserError: an unknown op or argument, or a value out of range.
+    """
+
+    def __init__(self, ops: Mapping[str, OpConfig], crop: int | Sequence[int], ignore_index: int) -> None:
+        height, width = self.size = crop_size(crop)
+        pad = A.PadIfNeeded(height, width, position="random", border_mode=0, fill=0, fill_mask=ignore_index)
+        self.ops = {name: build_op(name, config, ignore_index) for name, config in ops.items()}
+        self._compose = A.Compose([pad, A.RandomCrop(height, width), *self.ops.values()])
+
+    def __call__(self, image: Array, mask: Array, seed: int) -> tuple[Array, Array]:
+        """Transform one sample.
+
+        Args:
+            image: [H, W, C], uint8 or float32.
+            mask: [H, W], or [K, H, W] in multilabel.
+            seed: equal seeds give equal results.
+
+        Returns:
+            The same, of the crop's size, contiguous.
+        """
+        # two generators, as the library wants; set_random_seed would give all nested ops the same stream
+        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        layers = mask.ndim == 3
+        result = self._compose(image=image, mask=np.moveaxis(mask, 0, -1) if layers else mask)
+        changed = np.moveaxis(result["mask"], -1, 0) if layers else result["mask"]
+        return np.ascontiguousarray(result["image"]), np.ascontiguousarray(changed)
+
+    def check(self, channels: int) -> None:
+        """Try each op once on a small blank image of so many channels.
+
+        Raises:
+            UserError: naming the op that cannot work on such images.
+        """
+        image, mask = np.zeros((64, 64, channels), np.uint8), np.zeros((64, 64), np.uint8)
+        for name, op in self.ops.items():
+            try:
+                A.Compose([op.__class__(**(op.get_transform_init_args() | {"p": 1.0}))])(image=image, mask=mask)
+            except (ValueError, TypeError, NotImplementedError) as error:
+                raise UserError(
+                    f"aug.train.{name} ({op.__class__.__name__}) cannot work on images of {channels} channels "
+                    f"({error}); remove it with ~aug.train.{name}"
+                ) from error
+
+
+def crop_size(crop: Any) -> tuple[int, int]:
+    """(height, width) of a crop given as one number or as two.
+
+    Raises:
+        UserError: neither.
+    """
+    sides = [crop, crop] if isinstance(crop, int) else crop
+    if not isinstance(sides, Sequence) or isinstance(sides, str) or len(sides) != 2:
+        raise UserError(f"crop must be a number of pixels or [height, width], got {crop!r}")
+    return checks.whole("crop", sides[0], 1), checks.whole("crop", sides[1], 1)
+
+
+def build_op(name: str, config: OpConfig, ignore_index: int) -> Any:
+    """Build one named op.
+
+    Args:
+        name: its key in the configuration, for error messages.
+        config: "op" (a class of Albumentations) and its arguments.
+        ignore_index: fills mask area that the op uncovers.
+
+    Raises:
+        UserError: unknown op or argument, or values that the op refuses.
+    """
+    key = f"aug.train.{name}"
+    if not isinstance(config, Mapping) or "op" not in config:
+        raise UserError(f"{key} must be a mapping with the key op, such as {{op: HorizontalFlip, p: 0.5}}; got {config!r}")
+    kind = _op_class(key, str(config["op"]))
+    known = inspect.signature(kind).parameters
+    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k != "op"}
+    for argument in arguments:
+        checks.choice(f"{key} ({kind.__name__}): each argument", argument, known)
+    if "border_mode" in known and "fill_mask" in known:
+        arguments.setdefault("fill_mask", ignore_index)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            return kind(**arguments)
+    except (ValueError, TypeError, UserWarning) as error:
+        message = " ".join(str(error).split())[:300]
+        raise UserError(f"{key} ({kind.__name__}): {message}") from error
+
+
+def _op_class(key: str, name: str) -> type[Any]:
+    known = [n for n, value in vars(A).items() if inspect.isclass(value) and issubclass(value, A.BasicTransform)]
+    checks.choice(f"{key}.op", name, known)
+    return getattr(A, name)  # type: ignore[no-any-return]

@@ -1,0 +1,117 @@
+"""The one place where a configuration becomes objects, and the check of what it may name.
+
+`_target_` in a yaml names code to run. What it *resolves to* is checked, not its text: it must be one of our
+builders, or a class of a known library of a known kind. Code of the user's own is allowed by hand, on the
+command line: `--allow my_pkg`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import hydra.utils
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, ListConfig
+
+from segtrain.errors import UserError
+
+BUILDERS = {
+    "segtrain.augment.build_augmentation",
+    "segtrain.data.folder.open_folder",
+    "segtrain.data.synthetic.open_synthetic",
+    "segtrain.losses.build_loss",
+    "segtrain.losses.combo.Combo",
+    "segtrain.models.build_model",
+    "segtrain.optim.Optim",
+    "segtrain.task.ClassStats",
+    "segtrain.task.Task",
+}
+LIBRARIES = (
+    "segtrain",
+    "torch.nn",
+    "torch.optim",
+    "lightning.pytorch",
+    "torchmetrics",
+    "segmentation_models_pytorch",
+    "albumentations",
+)
+KINDS = ("Module", "Optimizer", "LRScheduler", "Callback", "Logger", "Metric", "BasicTransform")
+
+
+def build(node: Any, key: str, allow: Iterable[str] = ()) -> Any:
+    """Build what a configuration node describes, all nodes below it first.
+
+    Args:
+        node: with `_target_`; None gives None.
+        key: of the node, for error messages.
+        allow: packages of the user whose code may be named.
+
+    Raises:
+        UserError: a target that is not allowed, or whatever the target refuses.
+    """
+    for where, target in targets(node, key):
+        check_target(where, target, tuple(allow))
+    try:
+        return hydra.utils.instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from error
+        raise UserError(f"{key}: {' '.join(str(cause or error).split())[:400]}") from error
+
+
+def targets(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    """(key, target) of every `_target_` in a node and below."""
+    if isinstance(node, (DictConfig, dict)):
+        for name in node:
+            if name == "_target_":
+                yield key, str(node[name])
+            else:
+                yield from targets(node[name], f"{key}.{name}")
+    elif isinstance(node, (ListConfig, list)):
+        for index, item in enumerate(node):
+            yield from targets(item, f"{key}[{index}]")
+
+
+def check_target(key: str, target: str, allow: tuple[str, ...] = ()) -> None:
+    """Refuse a target that is not one of the builders, known kinds of classes, or allowed packages.
+
+    Raises:
+        UserError: naming the key, the target and how to allow it.
+    """
+    if target in BUILDERS:
+        return
+    if _below(target, (*LIBRARIES, *allow)):
+        found = _locate(key, target)
+        name = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+        if _below(name, allow):
+            return
+        if inspect.isclass(found) and _below(name, LIBRARIES) and {c.__name__ for c in found.__mro__} & set(KINDS):
+            return
+    package = target.split(".")[0]
+    raise UserError(
+        f"{key}._target_={target} is not allowed to run; if the code is yours and you trust it, add --allow {package}"
+    )
+
+
+def _below(name: str, prefixes: Iterable[str]) -> bool:
+    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def _locate(key: str, target: str) -> Any:
+    """The object that a dotted name means; modules are imported from left to right as far as they go."""
+    parts = target.split(".")
+    for split in range(len(parts) - 1, 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:split]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[split:]:
+            if not hasattr(found, name):
+                raise UserError(f"{key}._target_={target}: {found.__name__} has no {name}")
+            found = getattr(found, name)
+        return found
+    raise UserError(f"{key}._target_={target}: no module of that name can be imported")

@@ -1,0 +1,80 @@
+"""`best.ckpt` by the monitored score and `last.ckpt` for continuing; two callbacks, since they are two jobs.
+
+(Lightning's save_last=True writes `last` only when the best improves, and a rerun writes last-v1.ckpt.)
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+
+from segtrain import checks
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+CLOCK_STEPS = 20  # processes agree about the time every so many steps, not at each
+
+
+def keep_best(folder: Path, monitor: str, mode: str) -> ModelCheckpoint:
+    """Keeps the checkpoint with the best monitored score, written at the end of its epoch."""
+    return ModelCheckpoint(
+        dirpath=folder,
+        filename=Path(BEST).stem,
+        monitor=monitor,
+        mode=mode,
+        save_top_k=1,
+        auto_insert_metric_name=False,
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )
+
+
+class KeepLast(Checkpoint):
+    """Writes `last.ckpt` at the end of each epoch, after its validation, and between by steps or minutes.
+
+    Within an epoch it writes at optimizer steps only, and never at the epoch's last batch: resuming from there
+    would skip the validation.
+
+    Args:
+        folder: where last.ckpt goes.
+        every_steps: optimizer steps between two saves within an epoch; None for none.
+        every_minutes: minutes after which the next step saves; None for never.
+
+    Raises:
+        UserError: a value out of range.
+    """
+
+    def __init__(self, folder: Path, every_steps: int | None = None, every_minutes: float | None = None) -> None:
+        self.path = folder / LAST
+        self.every_steps = None if every_steps is None else checks.whole("checkpoint.every_steps", every_steps, 1)
+        minutes = None if every_minutes is None else checks.number("checkpoint.every_minutes", every_minutes, above=0)
+        self.every_seconds = None if minutes is None else 60 * minutes
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save where it is due and the state is one that training can continue from."""
+        at_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if at_step and not trainer.is_last_batch and self._due(trainer):
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the finished epoch."""
+        self._save(trainer)
+
+    def _due(self, trainer: Trainer) -> bool:
+        step = trainer.global_step
+        if self.every_steps is not None and step % self.every_steps == 0:
+            return True
+        if self.every_seconds is None or (trainer.world_size > 1 and step % CLOCK_STEPS != 0):
+            return False
+        late = time.monotonic() - self._saved_at > self.every_seconds
+        return bool(trainer.strategy.reduce_boolean_decision(late, all=False))
+
+    def _save(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        self._saved_at = time.monotonic()

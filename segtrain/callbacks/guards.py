@@ -1,0 +1,117 @@
+"""Stops a run at the first number that is not finite, without waiting for the device at each step.
+
+The first bad step is kept on the device and read at each log interval, before validation and before every
+checkpoint; so no file ever holds non-finite weights, and NaN is never the best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+from segtrain import checks
+from segtrain.errors import UserError
+from segtrain.module import mean_metric
+
+NEVER = torch.iinfo(torch.int64).max
+PLACES = ("image", "loss", "gradient")
+SHOWN = 8  # samples named in the error
+
+
+class NonFiniteGuard(Callback):
+    """Watches input, loss and gradient norm; logs the mean norm of an epoch as optim/grad_norm.
+
+    Args:
+        check: "log" reads the flag at each log interval, "step" at each step (slower, names the step's files).
+
+    Raises:
+        UserError: at construction for another word; in training, when a number was not finite: it names the step,
+            where it appeared, the learning rate and the samples since the last reading.
+    """
+
+    def __init__(self, check: str = "log") -> None:
+        self.check = checks.choice("trainer.check", check, ("log", "step"))
+        self._first = torch.full((len(PLACES),), NEVER)
+        self._norm = mean_metric()
+        self._seen: list[str] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring the flag to the device."""
+        self._first = self._first.to(pl_module.device)
+        self._norm = self._norm.to(pl_module.device)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Look at the images; uint8 is always finite."""
+        self._seen += batch["id"]
+        if batch["image"].is_floating_point():
+            self._mark(0, batch["image"].sum(), trainer.global_step)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        """Look at the gradient."""
+        norm = get_total_norm(_gradients(pl_module))
+        self._mark(2, norm, trainer.global_step)
+        self._norm.update(norm)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the loss; read the flag where it is time."""
+        # the counter stands behind the step already, unless gradients are still being accumulated
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
+        self._mark(1, outputs["loss"], trainer.global_step - int(stepped))
+        if self.check == "step" or (batch_idx + 1) % trainer.log_every_n_steps == 0:
+            self.read(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the mean gradient norm."""
+        pl_module.log("optim/grad_norm", float(self._norm.compute()))
+        self._norm.reset()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Never score a net that is broken."""
+        self.read(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Never write a net that is broken."""
+        self.read(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The running mean of the norm, so that a resumed epoch logs what an uninterrupted one does."""
+        return {"norm": self._norm.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the running mean."""
+        self._norm.load_state_dict(state_dict["norm"])
+
+    def read(self, trainer: Trainer) -> None:
+        """Wait for the device, and stop the run where something was not finite.
+
+        Raises:
+            UserError: something was not finite.
+        """
+        first = self._first.tolist()
+        if min(first) == NEVER:
+            self._seen = []
+            return
+        step = min(first)
+        where = " and ".join(place for place, at in zip(PLACES, first, strict=True) if at == step)
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        samples = ", ".join(self._seen[:SHOWN]) + (f" ... ({len(self._seen)} in all)" if len(self._seen) > SHOWN else "")
+        raise UserError(
+            f"training stopped: the {where} of step {step} (epoch {trainer.current_epoch + 1}) is not finite; "
+            f"learning rate {rate:.3g}, samples since the last check: {samples}. Lower lr, look at these images, "
+            "or find the step with trainer.check=step; the checkpoints hold finite weights"
+        )
+
+    def _mark(self, place: int, value: Tensor, step: int) -> None:
+        bad = torch.where(value.detach().isfinite(), NEVER, step)
+        self._first[place] = torch.minimum(self._first[place], bad)
+
+
+def _gradients(module: LightningModule) -> Iterator[Tensor]:
+    return (p.grad for p in module.parameters() if p.grad is not None)

@@ -1,0 +1,134 @@
+"""Pictures of a run: the first training batch, predictions on the same validation images in every run, confusion.
+
+They go to TensorBoard and, at the end, as PNG files into the run's folder `plots/`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+
+from segtrain import checks
+from segtrain.draw import Picture, colorize, overlay, panel, stack, to_rgb
+from segtrain.metrics import SegmentationMetrics, predict_ids
+from segtrain.task import Batch, Task
+
+TRAIN_SHOWN = 8
+
+
+class Pictures(Callback):
+    """Shows what goes into the net and what comes out.
+
+    Args:
+        samples: validation images shown after each epoch: image, truth, prediction, errors.
+        folder: for the PNG files.
+
+    Raises:
+        UserError: samples is not a whole number >= 0.
+    """
+
+    def __init__(self, samples: int = 4, folder: str | Path = "plots") -> None:
+        self.samples = checks.whole("callbacks.pictures.samples", samples, 0)
+        self.folder = Path(folder)
+        self._rows: list[Picture] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+        """Show the first batch, as the net gets it."""
+        if trainer.global_step == 0 and batch_idx == 0 and trainer.is_global_zero:
+            self._show(trainer, "train/batch", batch_picture(batch, pl_module.task))
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a new picture."""
+        self._rows = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the first samples; their order never changes."""
+        if trainer.is_global_zero and len(self._rows) < self.samples:
+            rows = prediction_rows(batch, outputs["logits"], pl_module.task)
+            self._rows += rows[: self.samples - len(self._rows)]
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the predictions."""
+        if self._rows:
+            self._show(trainer, "val/predictions", stack(self._rows))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the last predictions as a file, and show the confusion of the last validation."""
+        if trainer.is_global_zero and self._rows:
+            save_png(stack(self._rows), self.folder / "predictions.png")
+            self._show(trainer, "val/confusion", confusion_picture(pl_module.scores["val"]))
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the confusion of the test split."""
+        if trainer.is_global_zero:
+            save_png(confusion_picture(pl_module.scores["test"]), self.folder / "confusion.png")
+
+    def _show(self, trainer: Trainer, tag: str, picture: Picture) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image(tag, picture, trainer.global_step, dataformats="HWC")
+
+
+def batch_picture(batch: Batch, task: Task) -> Picture:
+    """The first images of a batch, each above its mask."""
+    columns = []
+    for image, mask in zip(batch["image"][:TRAIN_SHOWN], batch["mask"][:TRAIN_SHOWN], strict=True):
+        rgb, ids = to_rgb(image.permute(1, 2, 0).cpu().numpy()), mask.cpu().numpy()
+        columns.append(np.concatenate([rgb, overlay(rgb, ids, task), colorize(ids, task)], axis=0))
+    return np.concatenate(columns, axis=1)
+
+
+def prediction_rows(batch: Batch, logits: Any, task: Task) -> list[Picture]:
+    """One panel for each image of a batch."""
+    images = batch["image"].permute(0, 2, 3, 1).cpu().numpy()
+    truth, predicted = batch["mask"].cpu().numpy(), predict_ids(logits, task).cpu().numpy()
+    return [panel(*sample, task) for sample in zip(images, truth, predicted, strict=True)]
+
+
+def confusion_picture(metrics: SegmentationMetrics) -> Picture:
+    """Confusion matrix, rows normalized (share of each true class); one yes-or-no matrix per class in multilabel."""
+    from matplotlib.figure import Figure
+
+    task, counts = metrics.task, metrics.counts.cpu().double().numpy()
+    names = list(task.names)
+    matrices = [("", counts, names)] if task.exclusive else [(n, c, ["no", "yes"]) for n, c in zip(names, counts, strict=True)]
+    side = 2.5 + 0.45 * len(matrices[0][2])
+    figure = Figure(figsize=(side * len(matrices), side), dpi=100, layout="constrained")
+    for axes, (title, matrix, labels) in zip(figure.subplots(1, len(matrices), squeeze=False)[0], matrices, strict=True):
+        share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+        axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
+        axes.set(title=title, xlabel="predicted", ylabel="truth")
+        axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
+        axes.set_yticks(range(len(labels)), labels)
+        for (row, column), value in np.ndenumerate(share):
+            color = "white" if value > 0.5 else "black"
+            axes.text(column, row, f"{value:.2f}".lstrip("0"), ha="center", va="center", color=color, fontsize=7)
+    return figure_picture(figure)
+
+
+def figure_picture(figure: Any) -> Picture:
+    """A matplotlib figure as an RGB array; no display, no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+def save_png(picture: Picture, path: Path) -> None:
+    """Write a picture, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)

@@ -1,0 +1,95 @@
+"""After each epoch: one line on the terminal and one row in `metrics.csv`."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+SHOWN = ("train/loss", "val/loss", "val/iou", "val/dice")
+FIRST = ["epoch", "step"]
+
+Row = dict[str, str]
+
+
+class EpochReport(Callback):
+    """Reports an epoch once all of its values are known, which is when the next one starts or training ends.
+
+    (In on_train_epoch_end callbacks come before the module, which has not logged its losses yet.)
+
+    Args:
+        say: prints a line.
+        path: of the csv file.
+        monitor: the score that decides which checkpoint is best; a star marks a new best.
+        mode: "max" or "min".
+    """
+
+    def __init__(self, say: Callable[[str], None], path: Path, monitor: str, mode: str) -> None:
+        self.say, self.path = say, path
+        self.monitor, self.sign = monitor, (1 if mode == "max" else -1)
+        self._best = -math.inf
+        self._done: tuple[int, int] | None = None
+        self._started = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the rows that training will write again."""
+        kept = [row for row in read_rows(self.path) if int(row["epoch"]) <= trainer.current_epoch]
+        if trainer.is_global_zero and kept:
+            write_rows(self.path, kept)
+        scores = [float(row[self.monitor]) for row in kept if row.get(self.monitor)]
+        self._best = max((self.sign * s for s in scores if not math.isnan(s)), default=-math.inf)
+        self._started = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report the epoch before."""
+        self._report(trainer)
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note which epoch is to be reported."""
+        self._done = (trainer.current_epoch + 1, trainer.global_step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report the last epoch."""
+        self._report(trainer)
+
+    def _report(self, trainer: Trainer) -> None:
+        if self._done is None or not trainer.is_global_zero:
+            return
+        epoch, step = self._done
+        values = {key: float(value) for key, value in sorted(trainer.callback_metrics.items())}
+        row = {"epoch": str(epoch), "step": str(step)} | {key: f"{value:.8g}" for key, value in values.items()}
+        write_rows(self.path, [*(r for r in read_rows(self.path) if r["epoch"] != row["epoch"]), row])
+        self.say(self._line(epoch, trainer.max_epochs, values))
+        self._done = None
+
+    def _line(self, epoch: int, epochs: int | None, values: dict[str, float]) -> str:
+        shown = dict.fromkeys((*SHOWN, self.monitor))
+        parts = "  ".join(f"{key} {values[key]:.4f}" for key in shown if key in values)
+        score = self.sign * values.get(self.monitor, math.nan)
+        star = " *" if score > self._best else ""
+        self._best = max(self._best, score) if star else self._best
+        return f"epoch {epoch:{len(str(epochs))}}/{epochs}  {parts}  {time.monotonic() - self._started:.1f} s{star}"
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a csv file; none where it is missing."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(path: Path, rows: list[Row]) -> None:
+    """Write the table whole, beside and then renamed, so that it is never half a table."""
+    columns = FIRST + sorted({key for row in rows for key in row} - set(FIRST))
+    temporary = path.with_suffix(".csv.tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(path)

@@ -1,0 +1,44 @@
+"""TensorBoard beyond scalars: the "Compare losses" layout, hyper-parameters without false points, texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+# Loss values of different losses must not be compared; these can be.
+LAYOUT = {
+    "Compare losses": {
+        "IoU": ["Multiline", ["val/iou"]],
+        "Dice": ["Multiline", ["val/dice"]],
+        "IoU per image": ["Multiline", ["val_image/iou"]],
+        "Precision": ["Multiline", ["val/precision"]],
+        "Recall": ["Multiline", ["val/recall"]],
+    }
+}
+
+
+def describe_run(logger: TensorBoardLogger, texts: Mapping[str, str]) -> None:
+    """At the start: the layout and what is being run, as texts."""
+    writer: SummaryWriter = logger.experiment
+    writer.add_custom_scalars(LAYOUT)
+    for tag, text in texts.items():
+        writer.add_text(tag, "    " + text.replace("\n", "\n    "), 0)  # four spaces: shown as code
+
+
+def record_result(
+    logger: TensorBoardLogger, choices: Mapping[str, str | int | float], scores: Mapping[str, float], step: int
+) -> None:
+    """At the end: the best scores as val_best/*, and the run as one row of the HParams table.
+
+    Written directly: Lightning's log_hyperparams adds a false 0 at step 0 to each score.
+    """
+    writer: SummaryWriter = logger.experiment
+    for tag, value in scores.items():
+        writer.add_scalar(tag, value, step)
+    file_writer = writer._get_file_writer()
+    for summary in hparams(dict(choices), dict.fromkeys(scores, 0.0)):
+        file_writer.add_summary(summary)
+    writer.flush()

@@ -1,0 +1,143 @@
+"""Checkpoints: written whole or not at all, read without running anything that stands in them.
+
+A checkpoint is what Lightning stores (weights, optimizer, schedules, progress) plus, under "segtrain", a format
+version, the resolved configuration, the task and what the net needs to be built again. All of it is plain
+containers and tensors, so `torch.load(weights_only=True)` reads it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io import CheckpointIO
+
+from segtrain.errors import UserError
+
+FORMAT = 1
+KEY = "segtrain"
+TEMPORARY = ".tmp"
+NET = "net."  # prefix of the net's weights in the module's state
+
+Checkpoint = dict[str, Any]
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Saves beside the target and renames: a kill or a full disk leaves the previous file as it was."""
+
+    def save_checkpoint(self, checkpoint: Checkpoint, path: str | Path, storage_options: Any | None = None) -> None:
+        """Write, flush to the disk, rename, and flush the folder's entry too.
+
+        Raises:
+            UserError: the disk is full or the folder cannot be written.
+        """
+        path = Path(path)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            raise UserError(f"{path}: the checkpoint could not be written ({error}); earlier ones are intact") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> Checkpoint:
+        """Read a checkpoint, always with weights_only=True."""
+        return load_checkpoint(path)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint file, if it is there."""
+        Path(path).unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Delete what a killed save has left behind."""
+    for leftover in folder.glob(f"*{TEMPORARY}"):
+        leftover.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a segtrain checkpoint onto the CPU; nothing in the file can run.
+
+    Raises:
+        UserError: no such file, damaged, not from segtrain, or of a newer format.
+    """
+    if "://" in str(path):
+        raise UserError(f"{path}: checkpoints are read from local files only; download it first")
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint")
+    try:
+        checkpoint: Checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        size = path.stat().st_size
+        raise UserError(
+            f"{path}: damaged or not a segtrain checkpoint ({size} bytes, {type(error).__name__}); use another one"
+        ) from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(KEY), dict):
+        raise UserError(f"{path}: not a segtrain checkpoint; weights of an encoder go to model.encoder_weights=PATH")
+    if checkpoint[KEY].get("format", 0) > FORMAT:
+        raise UserError(f"{path}: format {checkpoint[KEY]['format']} is newer than this segtrain's {FORMAT}; update it")
+    return checkpoint
+
+
+def net_weights(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights of the SegmentationNet in a checkpoint."""
+    state = checkpoint["state_dict"]
+    return {key.removeprefix(NET): value for key, value in state.items() if key.startswith(NET)}
+
+
+def load_net(net: torch.nn.Module, checkpoint: Mapping[str, Any], path: str | Path) -> None:
+    """Put a checkpoint's weights into a net of the same architecture.
+
+    Raises:
+        UserError: the architectures differ; names both and the first keys that do not fit.
+    """
+    weights, own = net_weights(checkpoint), net.state_dict()
+    wrong = [k for k in {**own, **weights} if k not in own or k not in weights or own[k].shape != weights[k].shape]
+    if wrong:
+        stored = checkpoint[KEY]["config"].get("model", {})
+        raise UserError(
+            f"{path}: its net is {stored.get('arch')} {stored.get('encoder') or ''}".rstrip()
+            + f", which does not fit this one; first differences: {', '.join(wrong[:3])}"
+        )
+    net.load_state_dict(weights)
+
+
+def initialise_from(net: torch.nn.Module, path: str | Path) -> list[str]:
+    """Start from another run's weights; layers of another shape (a new head) stay as they are.
+
+    Returns:
+        Names of the layers that were not taken over.
+
+    Raises:
+        UserError: nothing in the checkpoint fits this net.
+    """
+    weights, own = net_weights(load_checkpoint(path)), net.state_dict()
+    fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+    if not any(k.endswith("weight") for k in fitting):
+        raise UserError(f"init_from={path}: none of its weights fits this net; choose the model it was trained with")
+    keep = {k: v for k, v in own.items() if k in ("mean", "std")}  # of the new data
+    net.load_state_dict(own | fitting | keep)
+    return sorted(set(own) - set(fitting))

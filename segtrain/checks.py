@@ -1,0 +1,73 @@
+"""Checks of values where they are used; each error names the key, the value and what would do."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from segtrain.errors import UserError
+
+
+def number(key: str, value: Any, low: float = -math.inf, high: float = math.inf, *, above: float = -math.inf) -> float:
+    """The value as a float, if it is a finite number with low <= value <= high and value > above.
+
+    Raises:
+        UserError: it is not; the sentence names the key, the range and the value.
+    """
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not low <= value <= high or value <= above:
+        raise UserError(f"{key} must be a number{_range(low, high, above)}, got {value!r}")
+    return float(value)
+
+
+def whole(key: str, value: Any, low: int, high: float = math.inf) -> int:
+    """The value as an int, if it is a whole number with low <= value <= high.
+
+    Raises:
+        UserError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UserError(f"{key} must be a whole number{_range(low, high, -math.inf)}, got {value!r}")
+    return value
+
+
+def choice(key: str, value: Any, options: Iterable[str]) -> str:
+    """The value, if it is one of the options.
+
+    Raises:
+        UserError: it is not; the nearest option is suggested and all (of at most 40) are listed.
+    """
+    known = list(options)
+    if value not in known:
+        listed = ", ".join(known) if len(known) <= 40 else f"{len(known)} names"
+        raise UserError(f"{key} must be one of {listed}; got {value!r}{did_you_mean(str(value), known)}")
+    return str(value)
+
+
+def flag(key: str, value: Any) -> bool:
+    """The value, if it is true or false (a word such as 'maybe' is not).
+
+    Raises:
+        UserError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise UserError(f"{key} must be true or false, got {value!r}")
+    return value
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """' - did you mean focal?' for the nearest known word, or nothing where none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" - did you mean {near[0]}?" if near else ""
+
+
+def _range(low: float, high: float, above: float) -> str:
+    if math.isfinite(above):
+        return f" > {above:g}" + (f" and <= {high:g}" if math.isfinite(high) else "")
+    if math.isfinite(low) and math.isfinite(high):
+        return f" in [{low:g}, {high:g}]"
+    if math.isfinite(low):
+        return f" >= {low:g}"
+    return f" <= {high:g}" if math.isfinite(high) else ""

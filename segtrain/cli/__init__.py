@@ -1,0 +1,126 @@
+"""The command line: `segtrain COMMAND key=value ...`. Nothing heavy is imported until a command needs it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass, field
+
+from segtrain import __version__
+from segtrain.checks import did_you_mean
+from segtrain.errors import UserError
+
+# command -> (module, function, one line for the help); a function takes Arguments
+COMMANDS = {
+    "train": ("segtrain.cli.training", "train", "train a net, score it on the test split"),
+    "evaluate": ("segtrain.cli.training", "evaluate", "score a trained net on a split"),
+    "predict": ("segtrain.cli.prediction", "predict", "make masks of images"),
+    "ls": ("segtrain.cli.files", "ls", "list configuration groups, or the options of one"),
+    "cp": ("segtrain.cli.files", "cp", "copy a configuration to edit it"),
+    "env": ("segtrain.cli.files", "env", "versions and devices, for bug reports"),
+}
+WITH_VALUE = ("--config-dir", "--allow")
+HYDRA_FLAGS = ("-m", "--multirun", "--cfg", "-c", "--info", "-i", "-sc", "--shell-completion", "--resolve", "--package", "-p")
+
+
+@dataclass
+class Arguments:
+    """What was typed after the command.
+
+    Args:
+        command: its name.
+        overrides: key=value words, and the plain words of ls and cp.
+        hydra: flags (with their values) for Hydra itself, such as -m.
+        config_dir: of the user's own groups.
+        allow: packages whose code configurations may name.
+        traceback: whether an error shows where it came from.
+    """
+
+    command: str
+    overrides: list[str] = field(default_factory=list)
+    hydra: list[str] = field(default_factory=list)
+    config_dir: str | None = None
+    allow: list[str] = field(default_factory=list)
+    traceback: bool = False
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, 1 for an error the user can mend, 130 when interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    traceback = "--traceback" in words
+    try:
+        return _dispatch(words)
+    except UserError as error:
+        if traceback:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; resume=latest continues", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        if traceback:
+            raise
+        message = " ".join(str(error).split())[:500]
+        print(f"error: {type(error).__name__}: {message} (--traceback shows where)", file=sys.stderr)
+        return 1
+
+
+def _dispatch(words: list[str]) -> int:
+    if words[:1] == ["--version"]:
+        print(__version__)
+        return 0
+    if not words or words[0] in ("-h", "--help"):
+        from segtrain.cli.help import overview
+
+        print(overview())
+        return 0
+    command = words[0]
+    if command in HYDRA_FLAGS:  # `segtrain -sc install=bash`, as Hydra documents it
+        command, words = "train", ["train", *words]
+    if command not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        raise UserError(f"no command {command!r}{did_you_mean(command, COMMANDS)}; commands: {known}")
+    if any(word in ("-h", "--help") for word in words):
+        from segtrain.cli.help import about
+
+        print(about(command))
+        return 0
+    module, function, _ = COMMANDS[command]
+    result = getattr(importlib.import_module(module), function)(parse(words))
+    return int(result or 0)
+
+
+def parse(words: list[str]) -> Arguments:
+    """Sort the words after the command into our flags, Hydra's flags and overrides.
+
+    Raises:
+        UserError: an unknown flag, or one without its value.
+    """
+    arguments = Arguments(words[0])
+    rest = iter(words[1:])
+    for word in rest:
+        flag, _, value = word.partition("=")
+        if word == "--traceback":
+            arguments.traceback = True
+        elif flag in WITH_VALUE:
+            value = value or next(rest, "")
+            if not value:
+                raise UserError(f"{flag} needs a value")
+            if flag == "--allow":
+                arguments.allow.append(value)
+            else:
+                arguments.config_dir = value
+        elif word in HYDRA_FLAGS:
+            arguments.hydra.append(word)
+            if word in ("--cfg", "-c", "--package", "-p"):
+                arguments.hydra.append(next(rest, "job"))
+        elif word.startswith("-"):
+            flags = ("--traceback", *WITH_VALUE, *HYDRA_FLAGS, "--help")
+            raise UserError(f"no flag {word}{did_you_mean(word, flags)}; settings are written key=value")
+        else:
+            arguments.overrides.append(word)
+    return arguments

@@ -1,0 +1,172 @@
+"""Composing the configuration, and saying what is wrong with an override in the user's own words.
+
+Hydra's answer to a misspelt key is "to append to your config use +loss.gama=2", which trains with the default;
+here the nearest key or option is suggested instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from segtrain.checks import did_you_mean
+from segtrain.cli.conf import CONF, groups, has_key, options
+from segtrain.errors import UserError
+
+# Their values are paths, in which characters that mean something to Hydra need no quotes from the user.
+PATH_KEYS = ("run", "input", "output", "output_dir", "resume", "init_from", "data.root", "model.encoder_weights")
+SPECIAL = set(",=(){}[]' \"")
+
+
+def compose(
+    name: str, overrides: list[str], config_dir: str | Path | None = None
+) -> tuple[DictConfig, dict[str, str]]:
+    """Compose a configuration.
+
+    Args:
+        name: of the primary file, such as "train".
+        overrides: key=value words.
+        config_dir: of the user's own groups; its files come before ours.
+
+    Returns:
+        The configuration, and the option chosen in each group.
+
+    Raises:
+        UserError: a word that cannot be read, an unknown key or option, or a value that is missing.
+    """
+    words = [quoted(word) for word in overrides]
+    try:
+        config = _compose(name, words, config_dir)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_explain(name, words, config_dir, error)) from error
+    choices = {str(group): str(option) for group, option in config.hydra.runtime.choices.items() if option is not None}
+    with open_dict(config):
+        del config["hydra"]
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise UserError(f"{missing[0]} has no value yet; add {missing[0]}=... to the command")
+    return config, choices
+
+
+def search_path(config_dir: str | Path | None) -> tuple[str, list[str]]:
+    """(folder of the primary search path, overrides that add ours behind it).
+
+    Raises:
+        UserError: no such folder.
+    """
+    if config_dir is None:
+        return str(CONF), []
+    folder = Path(config_dir).expanduser().resolve()
+    if not folder.is_dir():
+        raise UserError(f"--config-dir {config_dir}: no such folder")
+    return str(folder), [f"hydra.searchpath=['file://{CONF}']"]
+
+
+def _compose(name: str, words: list[str], config_dir: str | Path | None) -> DictConfig:
+    folder, extra = search_path(config_dir)
+    with initialize_config_dir(config_dir=folder, version_base="1.3"):
+        return hydra_compose(name, [*words, *extra], return_hydra_config=True)
+
+
+def quoted(word: str) -> str:
+    """A path-valued override with quotes around characters that Hydra would interpret."""
+    key, sign, value = word.partition("=")
+    if not sign or key not in PATH_KEYS or value[:1] in ("'", '"') or not SPECIAL & set(value):
+        return word
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{escaped}'"
+
+
+def parse_overrides(words: list[str]) -> list[Override]:
+    """Hydra's own reading of the words.
+
+    Raises:
+        UserError: a word that is not an override.
+    """
+    parsed = []
+    for word in words:
+        try:
+            parsed.append(OverridesParser.create().parse_override(word))
+        except HydraException as error:
+            hint = "" if "=" in word else f"; settings are written key=value{_nearest_command(word)}"
+            raise UserError(
+                f"cannot read {word!r}{hint or ': quote values with special characters, as in ' + _example(word)}"
+            ) from error
+    return parsed
+
+
+def expand(words: list[str]) -> Iterator[list[str]]:
+    """Of a sweep: each word with each of its values, one at a time, for checking."""
+    for word, override in zip(words, parse_overrides(words), strict=True):
+        if override.is_sweep_override():
+            key = override.get_key_element()
+            yield from ([f"{key}={value}"] for value in override.sweep_string_iterator())
+        else:
+            yield [word]
+
+
+def _example(word: str) -> str:
+    key, _, value = word.partition("=")
+    return f"\"{key}='{value}'\""
+
+
+def _nearest_command(word: str) -> str:
+    from segtrain.cli import COMMANDS
+
+    return did_you_mean(word, COMMANDS)
+
+
+def _explain(name: str, words: list[str], config_dir: str | Path | None, error: Exception) -> str:
+    """One sentence about the first word that does not compose."""
+    parse_overrides(words)
+    good: list[str] = []
+    # Hydra chooses options before it sets values, whatever the order of the words
+    for word in sorted(words, key=lambda w: w.partition("=")[0] not in groups()):
+        try:
+            _compose(name, [*good, word], config_dir)
+            good.append(word)
+        except MissingConfigException as missing:
+            return _unknown_option(word, missing)
+        except (HydraException, OmegaConfBaseException) as failure:
+            return _unknown_key(word, _compose(name, good, config_dir), failure)
+    return " ".join(str(error).split())
+
+
+def _unknown_option(word: str, missing: MissingConfigException) -> str:
+    group, _, option = word.lstrip("+").partition("=")
+    known = sorted(missing.options or [])
+    return f"{group}={option}: no such option{did_you_mean(option, known)}; {group} has: {', '.join(known)}"
+
+
+def _unknown_key(word: str, config: DictConfig, failure: Exception) -> str:
+    key = word.lstrip("+~").partition("=")[0].partition("@")[0]
+    with open_dict(config):
+        del config["hydra"]
+    keys = list(_keys(OmegaConf.to_container(config)))
+    last = key.rpartition(".")[2]
+    same_name = [k for k in keys if k.rpartition(".")[2] == last]
+    near = same_name or difflib.get_close_matches(key, keys, n=2, cutoff=0.7)
+    near = near or [k for k in keys if difflib.SequenceMatcher(None, k.rpartition(".")[2], last).ratio() > 0.75]
+    if key in keys:  # the key is known, its value is the trouble
+        return f"{word}: {' '.join(str(failure).split())}"
+    owners = [f"{group}={option}" for group in groups() for option in options(group) if has_key(group, option, last)]
+    hint = f"did you mean {' or '.join(near[:3])}?" if near else "`--cfg job` prints all keys"
+    hint = f"{last} belongs to {' and '.join(owners[:4])}" if owners and not near else hint
+    return f"{word}: no such key here; {hint}"
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield f"{prefix}{name}"
+            yield from _keys(value, f"{prefix}{name}.")

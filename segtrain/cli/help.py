@@ -1,0 +1,49 @@
+"""Help texts, made from the configuration files themselves."""
+
+from __future__ import annotations
+
+from segtrain.cli import COMMANDS
+from segtrain.cli.conf import groups, options, summary_of
+
+EXAMPLES = {
+    "train": (
+        "python train.py",
+        "python train.py data=folder data.root=my_images loss=dice_bce aug=heavy epochs=50",
+        "python train.py -m loss=bce,focal,dice seed=1,2",
+        "python train.py resume=latest",
+    ),
+    "evaluate": ("segtrain evaluate run=latest", "segtrain evaluate run=outputs/nuclei/RUN split=val"),
+    "predict": ("segtrain predict run=latest input=images output=masks",),
+    "ls": ("segtrain ls", "segtrain ls loss", "segtrain ls encoders"),
+    "cp": ("segtrain cp loss/focal myconf", "segtrain train --config-dir myconf loss=focal"),
+    "env": ("segtrain env",),
+}
+FLAGS = """flags:
+  -m, --multirun       train every combination of comma-separated values
+  --cfg job            print the configuration and stop
+  --config-dir DIR     also look for configuration groups in DIR (first)
+  --allow PACKAGE      let the configuration name code of your own package
+  --traceback          show where an error came from"""
+
+
+def overview() -> str:
+    """What `segtrain --help` prints."""
+    width = max(map(len, COMMANDS))
+    lines = ["segtrain: train semantic-segmentation networks from one command.", "", "commands:"]
+    lines += [f"  {name:{width}}  {text}" for name, (_, _, text) in COMMANDS.items()]
+    lines += ["", "examples:"] + [f"  {EXAMPLES[name][0]}" for name in ("train", "evaluate", "predict")]
+    return "\n".join([*lines, "", "`segtrain COMMAND --help` says more; all settings are written key=value."])
+
+
+def about(command: str) -> str:
+    """What `segtrain COMMAND --help` prints: what it does, examples, groups with their options, settings."""
+    lines = [f"segtrain {command}: {COMMANDS[command][2]}", "", "examples:"]
+    lines += [f"  {example}" for example in EXAMPLES[command]]
+    if command in ("train", "evaluate"):
+        lines += ["", "groups (GROUP=OPTION; `segtrain ls GROUP` says what each option is for):"]
+        lines += [f"  {group:10} {', '.join(names)}" for group in groups() if (names := options(group))]
+    if command in ("train", "evaluate", "predict"):
+        lines += ["", "settings (KEY=VALUE; --cfg job shows those of the groups too):"]
+        lines += [f"  {line}" for line in summary_of(command)]
+        lines += ["", FLAGS]
+    return "\n".join(lines)

@@ -1,0 +1,40 @@
+"""`segtrain predict`: masks of images from a trained net."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from segtrain.cli import Arguments
+from segtrain.cli.compose import compose
+from segtrain.errors import UserError
+
+
+def predict(arguments: Arguments) -> int:
+    """Write a class-id PNG (and an overlay) for each image; unreadable images are named, the others go on."""
+    config, _ = compose("predict", arguments.overrides, arguments.config_dir)
+    from segtrain.console import log, set_up_logging
+    from segtrain.inference import load_predictor
+    from segtrain.inference.write import find_images, predict_files, prepare_output
+    from segtrain.runs import find_run
+    from segtrain.trainer import choose_accelerator, choose_precision
+
+    set_up_logging()
+    _, checkpoint = find_run(str(config.run), Path(config.output_dir))
+    images = find_images(str(config.input))
+    output = prepare_output(str(config.output), images)
+    accelerator = choose_accelerator(config.trainer.accelerator)
+    device = {"gpu": "cuda"}.get(accelerator, accelerator)
+    predictor = load_predictor(checkpoint, device, choose_precision(config.trainer.precision, accelerator))
+    failures: list[str] = []
+    started, done = time.monotonic(), 0
+    for done, path in enumerate(predict_files(predictor, images, output, config.reader, config.overlay, failures.append), 1):
+        if sys.stdout.isatty():
+            print(f"\r{done + len(failures)}/{len(images)}  {path.name[:60]:60}", end="", flush=True)
+    seconds = time.monotonic() - started
+    log.info(f"\n{done} masks in {output} ({done / max(seconds, 1e-9):.1f} images/s); ids: 0 .. {len(predictor.task.names)}")
+    if failures:
+        listed = "".join(f"\n  {failure}" for failure in failures[:20])
+        raise UserError(f"{len(failures)} of {len(images)} images could not be read:{listed}")
+    return 0

@@ -1,0 +1,203 @@
+"""From the ids in mask files to canonical ids 0 .. C-1 and the ignore index, once, at reading.
+
+What the ids mean comes from `dataset.json` or `classes.txt` in the data's folder, else from the union of the
+ids of all training masks. It is decided for the data set, never per file: in a set with ids {0, 1, 255} a
+file that holds {0, 255} has ignored pixels, not a foreground.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segtrain.data.readers import IdArray
+from segtrain.errors import UserError
+from segtrain.task import IGNORE, Color, Task
+
+UNKNOWN = -1
+LARGEST_ID = 65535
+
+
+@dataclass(frozen=True)
+class FileClass:
+    """One class as the files have it: its id, its name and its colour, where known."""
+
+    id: int
+    name: str
+    color: Color | None = None
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a data set says of itself: real classes by ascending id, ignored ids, mode where stated."""
+
+    classes: Sequence[FileClass]
+    ignored: Collection[int] = frozenset()
+    mode: str | None = None
+    origin: str = "the ids of the training masks"
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """Task and lookup table from file ids to canonical ids (uint8)."""
+
+    task: Task
+    table: npt.NDArray[np.int16]
+    origin: str
+
+    def unknown(self, ids: Collection[int]) -> list[int]:
+        """Those of the ids that are neither a class nor ignored."""
+        return [i for i in sorted(ids) if not 0 <= i <= LARGEST_ID or self.table[i] == UNKNOWN]
+
+    def apply(self, ids: IdArray) -> npt.NDArray[np.uint8]:
+        """Canonical ids of a mask, [H, W], or [K, H, W] of {0, 1, ignore} in multilabel."""
+        canonical = self.table[ids].astype(np.uint8)
+        if self.task.mode != "multilabel":
+            return canonical
+        classes = np.arange(self.task.num_classes, dtype=np.uint8)[:, None, None]
+        ignored = canonical == self.task.ignore_index
+        return np.where(ignored, np.uint8(self.task.ignore_index), (canonical == classes).astype(np.uint8))
+
+
+def read_declared(root: Path) -> Declared | None:
+    """Classes from `dataset.json` or `classes.txt`; None where there is neither.
+
+    Raises:
+        UserError: the file cannot be understood.
+    """
+    described, listed = root / "dataset.json", root / "classes.txt"
+    try:
+        if described.is_file():
+            return _from_json(described)
+        return _from_text(listed) if listed.is_file() else None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        path = described if described.is_file() else listed
+        raise UserError(f"{path}: cannot be read as a list of classes ({error}); see docs/data.md") from error
+
+
+def _from_json(path: Path) -> Declared:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    classes = [FileClass(int(c["id"]), str(c["name"]), _rgb(c.get("palette"))) for c in content["classes"]]
+    ignored = content.get("ignore_index")
+    return Declared(_ordered(classes), frozenset() if ignored is None else {int(ignored)}, content.get("task"), path.name)
+
+
+def _from_text(path: Path) -> Declared:
+    classes, ignored = [], set()
+    for line in filter(str.strip, path.read_text(encoding="utf-8").splitlines()):
+        index, name, *rest = line.rstrip().split("\t")
+        if rest == ["ignore"]:
+            ignored.add(int(index))
+        else:
+            classes.append(FileClass(int(index), name, _rgb(rest[0].split(",")) if rest else None))
+    return Declared(_ordered(classes), ignored, origin=path.name)
+
+
+def _ordered(classes: list[FileClass]) -> list[FileClass]:
+    return sorted(classes, key=lambda c: c.id)
+
+
+def _rgb(values: Sequence[Any] | None) -> Color | None:
+    return None if values is None else (int(values[0]), int(values[1]), int(values[2]))
+
+
+def declared_from_ids(ids: Collection[int], num_classes: int | None) -> Declared:
+    """Classes from the union of the ids of all training masks (or from the number asked for).
+
+    {0, 255} alone is background and foreground; beside other ids 255 means ignored.
+
+    Raises:
+        UserError: a single id, which leaves nothing to learn.
+    """
+    if num_classes is not None:
+        return Declared([FileClass(i, f"class_{i}") for i in range(num_classes)], {IGNORE})
+    found = sorted(ids)
+    ignored = {IGNORE} if IGNORE in found and found != [0, IGNORE] else set()
+    real = [i for i in found if i not in ignored]
+    if len(real) < 2:
+        raise UserError(f"the training masks hold only the ids {found}: at least two classes are needed to learn from")
+    names = ["background", "foreground"] if len(real) == 2 else [f"class_{i}" for i in real]
+    return Declared([FileClass(i, name) for i, name in zip(real, names, strict=True)], ignored)
+
+
+def build_class_map(
+    declared: Declared,
+    request: Mapping[str, Any],
+    ignore_ids: Collection[int] = (),
+    view: Mapping[int | str, str] | None = None,
+) -> ClassMap:
+    """Decide the task and the meaning of each id.
+
+    Args:
+        declared: what the data set says.
+        request: the `task` group: mode ("auto" or a mode), num_classes, ignore_index, names, palette.
+        ignore_ids: further ids of the files that are ignored.
+        view: renames, merges and selects: {id or name in the files: new name}. Ids with one name are
+            merged; classes that are not listed become "background".
+
+    Raises:
+        UserError: an unknown id, or a request that contradicts the data.
+    """
+    ignored = {int(i) for i in ignore_ids} | set(declared.ignored)
+    real = [c for c in declared.classes if c.id not in ignored]
+    groups = _groups(real, view) if view else [(c.name, [c]) for c in real]
+    mode = _mode(request, declared, len(groups), viewed=bool(view))
+    shown = groups[1:] if mode == "binary" else groups
+    task = _task(request, mode, shown)
+    table = np.full(LARGEST_ID + 1, UNKNOWN, dtype=np.int16)
+    table[sorted(ignored)] = task.ignore_index
+    for index, (_, members) in enumerate(groups):
+        table[[c.id for c in members]] = index
+    return ClassMap(task, table, declared.origin)
+
+
+Groups = list[tuple[str, list[FileClass]]]
+
+
+def _groups(real: list[FileClass], view: Mapping[int | str, str]) -> Groups:
+    """Classes of the files by their new names, the unlisted ones first, as background."""
+    known: dict[int | str, FileClass] = {c.id: c for c in real} | {c.name: c for c in real}
+    named: dict[str, list[FileClass]] = {}
+    for key, name in view.items():
+        if key not in known:
+            options = ", ".join(f"{c.id} {c.name}" for c in real)
+            raise UserError(f"data.classes: {key!r} is not a class of this data; it has: {options}")
+        named.setdefault(str(name), []).append(known[key])
+    listed = {c.id for members in named.values() for c in members}
+    rest = [c for c in real if c.id not in listed]
+    if rest:
+        named = {"background": rest + named.pop("background", [])} | named
+    return list(named.items())
+
+
+def _mode(request: Mapping[str, Any], declared: Declared, groups: int, viewed: bool) -> str:
+    if groups < 2:
+        raise UserError(f"at least two classes are needed to learn from, {declared.origin} and data.classes leave {groups}")
+    mode = str(request["mode"])
+    if mode == "auto":
+        mode = (None if viewed else declared.mode) or ("binary" if groups == 2 else "multiclass")
+    if mode == "binary" and groups != 2:
+        raise UserError(
+            f"task=binary needs two classes, {declared.origin} has {groups}; choose one with "
+            "data.classes='{ID: NAME}' or use task=multiclass"
+        )
+    return mode
+
+
+def _task(request: Mapping[str, Any], mode: str, shown: Groups) -> Task:
+    wanted = request.get("num_classes")
+    if wanted is not None and wanted != len(shown):
+        raise UserError(f"task.num_classes={wanted}, but the data has {len(shown)} in mode {mode}: {[n for n, _ in shown]}")
+    ignore_index = int(request.get("ignore_index", IGNORE))
+    if not 0 <= ignore_index <= 255:
+        raise UserError(f"task.ignore_index must be in [0, 255], since masks are 8-bit in memory; got {ignore_index}")
+    colors = [members[0].color for _, members in shown]
+    palette = request.get("palette") or ([] if None in colors else colors)
+    names = request.get("names") or [name for name, _ in shown]
+    return Task(mode, len(shown), ignore_index, names, palette)

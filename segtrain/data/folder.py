@@ -1,0 +1,194 @@
+"""`data=folder`: images in images/<split>/, masks of the same stem in masks/<split>/.
+
+    root/images/train/a.jpg    root/masks/train/a.png    (val and test likewise; test may be missing)
+    root/dataset.json or root/classes.txt                (optional: class ids, names, colours, ignored ids)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segtrain import checks
+from segtrain.data.cache import RamCache
+from segtrain.data.classes import ClassMap, build_class_map, declared_from_ids, read_declared
+from segtrain.data.readers import IMAGE_SUFFIXES, MASK_SUFFIXES, READERS, read_image, read_mask
+from segtrain.data.scan import Finding, Pair, mean_and_std, refuse, scan
+from segtrain.data.source import Array, DataSource, Examples
+from segtrain.errors import UserError
+from segtrain.seeds import derive
+from segtrain.task import ClassStats
+
+SPLITS = ("train", "val", "test")
+CHANNELS = 3  # every reader gives RGB
+Scanned = dict[str, list[tuple[Pair, Finding]]]
+
+
+def open_folder(
+    task: Mapping[str, Any],
+    root: str,
+    *,
+    name: str | None = None,
+    reader: str = "opencv",
+    ignore_ids: Sequence[int] = (),
+    classes: Mapping[int | str, str] | None = None,
+    cache: str = "ram",
+    cache_gb: float = 2.0,
+    scan_dir: str | None = None,
+) -> DataSource:
+    """Look through a folder of images and masks and make it a data source.
+
+    Args:
+        task: the request: mode ("auto" or a mode), num_classes, ignore_index, names, palette.
+        root: the folder.
+        name: of the data set, for run folders; the folder's own name where None.
+        reader: of images, a key of READERS.
+        ignore_ids: ids of the mask files that carry no label, beside those the data set declares.
+        classes: view on the classes, {id or name in the files: new name}; see build_class_map.
+        cache: "ram" keeps decoded images in memory, "none" reads them anew each time.
+        cache_gb: most memory for it, in GiB, per split and loading process.
+        scan_dir: where the findings of the scan are kept for the next run; None keeps nothing.
+
+    Raises:
+        UserError: no such folder, nothing in it, or faulty files (all listed at once).
+    """
+    checks.choice("data.reader", reader, READERS)
+    checks.choice("data.cache", cache, ("ram", "none"))
+    limit = int(checks.number("data.cache_gb", cache_gb, 0) * 2**30)
+    folder = Path(root).expanduser()
+    pairs = find_pairs(folder)
+    scanned = _scan(folder, pairs, scan_dir)
+    class_map = _class_map(folder, scanned, task, ignore_ids, classes)
+    splits: dict[str, Examples] = {}
+    for split, found in scanned.items():
+        files = FolderExamples([pair for pair, _ in found], [finding.size for _, finding in found], reader, class_map)
+        splits[split] = RamCache(files, limit) if cache == "ram" else files
+    training = [finding for _, finding in scanned["train"]]
+    mean, std = mean_and_std(training)
+    return DataSource(
+        name=name or folder.resolve().name,
+        task=class_map.task,
+        channels=CHANNELS,
+        splits=splits,
+        stats=class_stats(training, class_map),
+        mean=mean,
+        std=std,
+        fingerprint=_fingerprint(scanned, class_map, reader),
+        notes=[f"classes from {class_map.origin}"],
+    )
+
+
+class FolderExamples:
+    """The files of one split; masks come with canonical ids. Implements Examples."""
+
+    def __init__(
+        self, pairs: Sequence[Pair], sizes: Sequence[tuple[int, int]], reader: str, class_map: ClassMap
+    ) -> None:
+        self.ids = [pair.id for pair in pairs]
+        self.sizes = sizes
+        self._pairs = pairs
+        self._reader = reader
+        self._class_map = class_map
+
+    def read(self, index: int) -> tuple[Array, Array]:
+        """Image [H, W, 3] uint8 and canonical mask; raises UserError where a file has changed or gone."""
+        pair = self._pairs[index]
+        ids = read_mask(pair.mask)
+        if unknown := self._class_map.unknown({int(i) for i in (ids.min(), ids.max())}):
+            raise UserError(f"{pair.mask}: ids {unknown} are none of the classes; the file has changed since the start")
+        return read_image(pair.image, self._reader), self._class_map.apply(ids)
+
+
+def find_pairs(root: Path) -> dict[str, list[Pair]]:
+    """Match images and masks by stem in each split.
+
+    Raises:
+        UserError: a missing folder, an empty split, or images and masks that do not match.
+    """
+    if not root.is_dir():
+        raise UserError(f"data.root={root}: no such folder; give the one that holds images/ and masks/")
+    pairs, faults = {}, []
+    for split in SPLITS:
+        images, masks = root / "images" / split, root / "masks" / split
+        if split == "test" and not images.is_dir():
+            continue
+        for folder in (images, masks):
+            if not folder.is_dir():
+                raise UserError(f"{folder}: no such folder; data=folder needs images/{split} and masks/{split}")
+        pairs[split], found = _match(images, masks)
+        faults += found
+    refuse(f"{root}", faults)
+    return pairs
+
+
+def _match(images: Path, masks: Path) -> tuple[list[Pair], list[str]]:
+    by_stem = [_by_stem(folder, suffixes) for folder, suffixes in ((images, IMAGE_SUFFIXES), (masks, MASK_SUFFIXES))]
+    faults = [fault for _, found in by_stem for fault in found]
+    image_of, mask_of = (files for files, _ in by_stem)
+    if not image_of:
+        faults.append(f"{images}: no images ({', '.join(IMAGE_SUFFIXES)})")
+    faults += [f"{image_of[s]}: no mask {masks / s}.png" for s in sorted(image_of.keys() - mask_of.keys())]
+    faults += [f"{mask_of[s]}: no image {images / s}.*" for s in sorted(mask_of.keys() - image_of.keys())]
+    both = sorted(image_of.keys() & mask_of.keys())
+    return [Pair(stem, image_of[stem], mask_of[stem]) for stem in both], faults
+
+
+def _by_stem(folder: Path, suffixes: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in (*suffixes, *IMAGE_SUFFIXES) and p.name[0] != ".")
+    counted = Counter(path.stem for path in files)
+    twice = [f"{folder}: {stem} stands there {n} times, in different formats" for stem, n in counted.items() if n > 1]
+    return {path.stem: path for path in files}, twice
+
+
+def _scan(root: Path, pairs: dict[str, list[Pair]], scan_dir: str | None) -> Scanned:
+    kept = Path(scan_dir) / f"{derive(str(root.resolve())):x}.json" if scan_dir else None
+    findings = iter(scan([pair for split in pairs.values() for pair in split], kept))
+    scanned = {split: [(pair, next(findings)) for pair in files] for split, files in pairs.items()}
+    refuse(f"{root}", [finding.fault for files in scanned.values() for _, finding in files if finding.fault])
+    return scanned
+
+
+def _class_map(
+    root: Path,
+    scanned: Scanned,
+    task: Mapping[str, Any],
+    ignore_ids: Sequence[int],
+    view: Mapping[int | str, str] | None,
+) -> ClassMap:
+    ids = {i for _, finding in scanned["train"] for i in finding.ids} - set(ignore_ids)
+    declared = read_declared(root) or declared_from_ids(ids, task.get("num_classes"))
+    class_map = build_class_map(declared, task, ignore_ids, view)
+    faults = [
+        f"{pair.mask}: ids {unknown} are none of the classes ({class_map.origin}); "
+        "declare them there, or ignore them with data.ignore_ids"
+        for files in scanned.values()
+        for pair, finding in files
+        if (unknown := class_map.unknown(finding.ids))
+    ]
+    refuse(f"{root}", faults)
+    return class_map
+
+
+def class_stats(findings: Sequence[Finding], class_map: ClassMap) -> ClassStats:
+    """Class statistics of the scanned masks, by canonical class."""
+    task = class_map.task
+    classes = [1] if task.mode == "binary" else list(range(task.num_classes))
+    positives, present, valid = [0] * len(classes), [0] * len(classes), 0
+    for finding in findings:
+        by_class: Counter[int] = Counter()
+        for file_id, pixels in finding.ids.items():
+            by_class[int(class_map.table[file_id])] += pixels
+        labelled = finding.size[0] * finding.size[1] - by_class[task.ignore_index]
+        valid += labelled
+        for place, index in enumerate(classes):
+            positives[place] += by_class[index]
+            present[place] += labelled if by_class[index] else 0
+    return ClassStats(positives, [valid] * len(classes), present, len(findings))
+
+
+def _fingerprint(scanned: Scanned, class_map: ClassMap, reader: str) -> str:
+    """Changes with the files' names, sizes and contents (through their sums), the classes and the reader."""
+    files = [(split, p.id, f.size, f.total, f.ids) for split, found in scanned.items() for p, f in found]
+    return f"{derive(reader, str(class_map.task), str(class_map.table.tolist()), str(files)):016x}"

@@ -1,0 +1,63 @@
+"""What a data set is to the rest of segtrain, whatever layout it was read from.
+
+A layout (`folder`, `synthetic`, ...) is one function that returns a DataSource; `datasets.py` turns its
+splits into torch data sets. A new layout needs nothing else than such a function and a yaml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from segtrain.task import ClassStats, Task
+
+Array = npt.NDArray[np.generic]
+
+
+class Examples(Protocol):
+    """The labelled images of one split.
+
+    Attributes:
+        ids: name of each image, unique in the split.
+        sizes: (height, width) in pixels of each image, known without reading it.
+    """
+
+    ids: Sequence[str]
+    sizes: Sequence[tuple[int, int]]
+
+    def read(self, index: int) -> tuple[Array, Array]:
+        """Image [H, W, C] (uint8 in [0, 255] or float32 in [0, 1]) and mask of canonical ids, uint8.
+
+        The mask is [H, W], or [K, H, W] in multilabel. The caller may change neither of them.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data set that has been looked through and found fit for training.
+
+    Args:
+        name: short name, used for run folders.
+        task: mode, classes and ignore index, as found in the data or as asked for.
+        channels: channels of each image.
+        splits: "train", "val" and "test" (those that exist).
+        stats: class statistics of the training split.
+        mean: per channel, in [0, 1], of the training split.
+        std: per channel, in [0, 1], of the training split.
+        fingerprint: changes when the files, the classes or the reader change.
+    """
+
+    name: str
+    task: Task
+    channels: int
+    splits: Mapping[str, Examples]
+    stats: ClassStats
+    mean: Sequence[float]
+    std: Sequence[float]
+    fingerprint: str
+    notes: Sequence[str] = field(default=())

@@ -1,0 +1,115 @@
+"""Loaders for the splits of a DataSource: resumable training order, exact evaluation."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from segtrain import checks
+from segtrain.data import DataSource, EvaluationBatches, ResumableSampler, SegmentationDataset, collate
+from segtrain.data.datasets import Transform
+from segtrain.errors import UserError
+from segtrain.task import Batch
+
+EVALUATION_BATCHES = 4  # evaluation keeps no gradients: so many times the pixels of a training batch fit
+
+
+class SegmentationDataModule(LightningDataModule):
+    """Args:
+        source: the data.
+        transform: of training samples.
+        seed: of the run.
+        batch_size: training images per step and process.
+        crop_pixels: pixels of a training crop; evaluation batches hold at most 4 x batch_size of it.
+        num_workers: loading processes, or "auto": one per core that training leaves free, at most 8.
+        pin_memory: page-locked batches for asynchronous copies to a GPU.
+
+    Raises:
+        UserError: a value out of range, or fewer training images than processes.
+    """
+
+    def __init__(
+        self,
+        source: DataSource,
+        transform: Transform,
+        seed: int,
+        batch_size: int,
+        crop_pixels: int,
+        num_workers: int | str = "auto",
+        pin_memory: bool = False,
+    ) -> None:
+        super().__init__()
+        self.source = source
+        self.transform = transform
+        self.seed = seed
+        self.batch_size = checks.whole("batch_size", batch_size, 1)
+        self.pixels = EVALUATION_BATCHES * batch_size * crop_pixels
+        self.workers = worker_count(num_workers, pin_memory)
+        self.pin_memory = pin_memory
+        self.test_split = "test"  # what trainer.test scores
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled by (seed, epoch); continues in the middle of an epoch where the trainer was restored to one."""
+        dataset = SegmentationDataset(self.source.splits["train"], self.transform, self.seed)
+        rank, world = self._ranks()
+        if len(dataset) < world:
+            raise UserError(f"{len(dataset)} training images cannot be shared by {world} processes")
+        sampler = ResumableSampler(len(dataset), self.seed, rank, world)
+        sampler.start_at(*self._position())
+        # an incomplete batch would weigh its images more; it is kept only where it is the only one
+        drop_last = len(sampler) >= self.batch_size
+        return DataLoader(
+            dataset, self.batch_size, sampler=sampler, drop_last=drop_last, **self._loading(self.workers)
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Whole images, each exactly once."""
+        return self._evaluation("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Whole images, each exactly once."""
+        return self._evaluation(self.test_split)
+
+    def _evaluation(self, split: str) -> DataLoader[Any]:
+        dataset = SegmentationDataset(self.source.splits[split])
+        batches = EvaluationBatches(dataset.examples.sizes, self.pixels, *self._ranks())
+        return DataLoader(dataset, batch_sampler=batches, **self._loading(min(self.workers, 2)))
+
+    def _loading(self, workers: int) -> dict[str, Any]:
+        return {
+            "num_workers": workers,
+            "collate_fn": collate,
+            "pin_memory": self.pin_memory,
+            "persistent_workers": workers > 0,
+        }
+
+    def _ranks(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def _position(self) -> tuple[int, int]:
+        """(epoch, samples of this process already consumed in it), from the restored progress of the trainer."""
+        if self.trainer is None:
+            return 0, 0
+        loop = self.trainer.fit_loop
+        progress = loop.epoch_loop.batch_progress
+        # `processed`: an interrupted save may not have counted its batch as completed yet
+        batches = 0 if progress.is_last_batch else progress.current.processed
+        return loop.epoch_progress.current.processed, batches * self.batch_size
+
+    def transfer_batch_to_device(self, batch: Batch, device: Any, dataloader_idx: int) -> Batch:
+        """Image and mask; without waiting where the memory is pinned."""
+        image, mask = (t.to(device, non_blocking=True) for t in (batch["image"], batch["mask"]))
+        return {"image": image, "mask": mask, "id": batch["id"]}
+
+
+def worker_count(requested: int | str, on_gpu: bool) -> int:
+    """Loading processes: a worker without a core of its own costs more than it brings.
+
+    Training on a CPU uses all cores; on a GPU one core feeds the device and the others load.
+    """
+    if requested != "auto":
+        return checks.whole("num_workers (or auto)", requested, 0)
+    return min(8, max(0, (os.cpu_count() or 1) - 1)) if on_gpu else 0

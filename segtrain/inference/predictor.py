@@ -1,0 +1,108 @@
+"""From a checkpoint to masks: `segtrain.load(path)(image) -> mask`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from segtrain.checkpoint import KEY, load_checkpoint, load_net
+from segtrain.draw import to_rgb
+from segtrain.errors import UserError
+from segtrain.metrics import predict_ids
+from segtrain.models import SegmentationNet, build_model
+from segtrain.task import Task
+
+Image = npt.NDArray[np.generic]
+Ids = npt.NDArray[np.uint8]
+
+
+class Predictor:
+    """A trained net with its task.
+
+    Args:
+        net: images to logits.
+        task: what it segments.
+        device: where it runs.
+        precision: "32-true", "bf16-mixed" or "16-mixed", as the trainer's.
+    """
+
+    def __init__(
+        self, net: SegmentationNet, task: Task, device: str | torch.device = "cpu", precision: str = "32-true"
+    ) -> None:
+        self.task = task
+        self.device = torch.device(device)
+        self.net = net.eval().to(self.device, memory_format=torch.channels_last)
+        self.dtype = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}[precision]
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images it takes."""
+        return int(self.net.mean.shape[1])
+
+    def __call__(self, image: Image) -> Ids:
+        """Class ids of one image of any size.
+
+        Args:
+            image: [H, W, C], or [H, W] for one channel; uint8 in [0, 255] or float in [0, 1].
+
+        Returns:
+            uint8 [H, W]: 0 or 1 in binary, the class in multiclass; [K, H, W] of 0 or 1 in multilabel.
+
+        Raises:
+            UserError: another number of channels than the net was trained with, or another dtype.
+        """
+        ids = predict_ids(self.logits(image), self.task)[0]
+        return ids.to(torch.uint8).cpu().numpy()
+
+    def logits(self, image: Image) -> Tensor:
+        """Logits of one image, float32 [1, C, H, W], on the device."""
+        pixels = torch.from_numpy(np.ascontiguousarray(self._checked(image))).permute(2, 0, 1)[None]
+        enabled = self.dtype != torch.float32
+        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype if enabled else None, enabled=enabled):
+            logits: Tensor = self.net(pixels.to(self.device))
+        return logits.float()
+
+    def _checked(self, image: Image) -> Image:
+        image = image[..., None] if image.ndim == 2 else image
+        if image.ndim != 3 or image.shape[2] != self.channels:
+            raise UserError(f"the image must be [H, W, {self.channels}], got shape {list(image.shape)}")
+        if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
+            raise UserError(f"the image must be uint8 in [0, 255] or float in [0, 1], got {image.dtype}")
+        return image if image.dtype == np.uint8 else image.astype(np.float32)
+
+    def picture(self, image: Image) -> Image:
+        """The image as RGB uint8, for overlays."""
+        return to_rgb(self._checked(image))
+
+
+def load_predictor(path: str | Path, device: str | torch.device = "cpu", precision: str = "32-true") -> Predictor:
+    """Load a checkpoint for prediction; nothing in the file can run.
+
+    Args:
+        path: a .ckpt file of segtrain.
+        device: where to run.
+        precision: see Predictor.
+
+    Raises:
+        UserError: no such file, damaged, or not from segtrain.
+    """
+    checkpoint = load_checkpoint(path)
+    stored = checkpoint[KEY]
+    task = Task(**stored["task"])
+    net = rebuild_net(stored, task)
+    load_net(net, checkpoint, path)
+    return Predictor(net, task, device, precision)
+
+
+def rebuild_net(stored: dict[str, Any], task: Task) -> SegmentationNet:
+    """The net of a checkpoint, by name and without weights of its own: those follow from the checkpoint."""
+    config = {k: v for k, v in stored["config"]["model"].items() if not k.startswith("_")}
+    channels = int(stored["channels"])
+    config["encoder_weights"] = None
+    config = {k: v for k, v in config.items() if v is not None}
+    return build_model(task, channels, [0.0] * channels, [1.0] * channels, **config)

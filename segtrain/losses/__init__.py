@@ -1,0 +1,60 @@
+"""Losses by name, and the one place where they are built.
+
+    loss = build_loss("focal", Task(mode="binary"), gamma=2.0)
+    value = loss(logits, target)
+
+Every loss takes raw logits and canonical ids, computes in float32 over the valid pixels, is finite for
+empty masks and extreme logits, and is 0 (connected to the graph) where everything is ignored. To add one:
+a class in a file of this folder, a line in LOSSES, a yaml in conf/loss/; the contract tests find it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import nn
+
+from segtrain import checks
+from segtrain.errors import UserError
+from segtrain.losses.combo import Combo
+from segtrain.losses.focal import FocalLoss
+from segtrain.losses.pointwise import BalancedBCELoss, BCELoss, CELoss
+from segtrain.losses.region import DiceLoss, JaccardLoss, TverskyLoss
+from segtrain.task import ClassStats, Task
+
+LOSSES: dict[str, type[nn.Module]] = {
+    "bce": BCELoss,
+    "ce": CELoss,
+    "balanced_bce": BalancedBCELoss,
+    "focal": FocalLoss,
+    "dice": DiceLoss,
+    "jaccard": JaccardLoss,
+    "tversky": TverskyLoss,
+}
+
+__all__ = ["LOSSES", "Combo", "build_loss"]
+
+
+def build_loss(name: str, task: Task, stats: ClassStats | None = None, **params: Any) -> nn.Module:
+    """Build a loss by its name.
+
+    Args:
+        name: a key of LOSSES.
+        task: what is being segmented.
+        stats: of the training set; handed to the losses that can use them.
+        **params: of the loss, as in conf/loss/<name>.yaml.
+
+    Raises:
+        UserError: unknown name or parameter, or a value out of range.
+    """
+    loss = LOSSES[checks.choice("loss", name, LOSSES)]
+    known = set(inspect.signature(loss).parameters) - {"task", "stats"}
+    for key in params:
+        checks.choice(f"loss {name}: each parameter", key, sorted(known) or ["(none)"])
+    if "stats" in inspect.signature(loss).parameters:
+        params["stats"] = stats
+    try:
+        return loss(task, **params)
+    except TypeError as error:
+        raise UserError(f"loss {name}: {error}") from error

@@ -1,0 +1,92 @@
+"""Focal loss: cross entropy that spends less on pixels already classified well.
+
+    FL = -alpha_t (1 - p_t)^gamma log p_t        (Lin et al. 2017, eq. 5), mean over valid pixels
+
+`loss=focal` on the command line; parameters in conf/loss/focal.yaml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from segtrain import checks
+from segtrain.errors import UserError
+from segtrain.losses.spread import Spread, log_likelihood, mean_over, spread
+from segtrain.losses.weights import class_weights, known_stats, per_class_numbers
+from segtrain.task import ClassStats, Task
+
+
+class FocalLoss(nn.Module):
+    """Args:
+        task: binary, multiclass or multilabel, with its ignore index.
+        gamma: focusing exponent, >= 0; 0 is plain cross entropy. 2.0 is Lin et al.'s.
+        alpha: None; binary and multilabel: weight of the positives in [0, 1] (one number, or one per
+            class; the negatives get 1 - alpha); multiclass: a list with one weight >= 0 per class;
+            "auto": from the training set (share of the negatives; multiclass: 1 / sqrt(share), mean 1).
+        stats: of the training set, for "auto".
+
+    Shape: logits [N, C, H, W], target as the task says; returns a scalar, float32.
+
+    Raises:
+        UserError: gamma or alpha is out of range or does not fit the task.
+    """
+
+    alpha: Tensor | None
+
+    def __init__(
+        self,
+        task: Task,
+        gamma: float = 2.0,
+        alpha: float | str | Sequence[float] | None = None,
+        stats: ClassStats | None = None,
+    ) -> None:
+        super().__init__()
+        self.task = task
+        self.gamma = checks.number("focal: gamma", gamma, 0)
+        values = _alpha_values(alpha, task, stats)
+        self.register_buffer("alpha", None if values is None else torch.tensor(values), persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        pixels = spread(logits, target, self.task)
+        log_pt = log_likelihood(pixels, self.task)
+        values = -log_pt if self.gamma == 0 else -focus(log_pt, self.gamma) * log_pt
+        if self.alpha is not None:
+            values = values * self._weight(pixels)
+        return mean_over(pixels.valid, values)
+
+    def _weight(self, pixels: Spread) -> Tensor:
+        """alpha_t of each pixel, the shape of the target."""
+        assert self.alpha is not None
+        alpha = self.alpha.to(pixels.logits.dtype)
+        if self.task.exclusive:
+            return alpha[pixels.target]
+        alpha = alpha.unsqueeze(1)
+        return torch.where(pixels.target == 1, alpha, 1 - alpha)
+
+
+def focus(log_pt: Tensor, gamma: float) -> Tensor:
+    """(1 - p_t)^gamma, exact near p_t = 1 and with a finite gradient there.
+
+    The slope of x^gamma at 0 is infinite for 0 < gamma < 1; log(1 - p_t) with a floor at the smallest
+    normal number keeps inf * 0 out of the backward pass.
+    """
+    tiny = torch.finfo(log_pt.dtype).tiny
+    return (gamma * (-torch.expm1(log_pt)).clamp(min=tiny).log()).exp()
+
+
+def _alpha_values(
+    alpha: float | str | Sequence[float] | None, task: Task, stats: ClassStats | None
+) -> list[float] | None:
+    if alpha is None:
+        return None
+    if task.exclusive:
+        if isinstance(alpha, (int, float)):
+            raise UserError(f"focal: alpha in multiclass is a list of {task.num_classes} weights or auto, got {alpha!r}")
+        return class_weights("focal: alpha", alpha, task, stats)
+    if isinstance(alpha, str):
+        checks.choice("focal: alpha", alpha, ("auto",))
+        return [1 - share for share in known_stats("focal: alpha=auto", stats).share()]
+    return per_class_numbers("focal: alpha", alpha, task, low=0, high=1)

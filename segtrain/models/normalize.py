@@ -1,0 +1,62 @@
+"""The net as everyone else sees it: any 8-bit or [0, 1] image of any size in, logits of that size out.
+
+Normalization and padding live inside, so that training, prediction and export cannot disagree, and images
+stay uint8 until they are on the device (a quarter of the transfer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segtrain.errors import UserError
+
+
+class SegmentationNet(nn.Module):
+    """Normalize, pad to the stride, run the net, crop back.
+
+    Args:
+        net: maps normalized [N, C, H, W] to logits [N, K, H, W], H and W multiples of stride.
+        mean: per channel, in [0, 1].
+        std: per channel, in (0, 1].
+        stride: the net's total downsampling, in pixels.
+
+    Shape: image uint8 in [0, 255] or float in [0, 1], [N, C, H, W]; returns logits [N, K, H, W].
+
+    Raises:
+        UserError: the image has another number of channels than mean and std.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float], stride: int) -> None:
+        super().__init__()
+        self.net = net
+        self.stride = stride
+        self.register_buffer("mean", torch.tensor(list(mean), dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(list(std), dtype=torch.float32).view(1, -1, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        if image.shape[1] != self.mean.shape[1]:
+            raise UserError(f"this net takes images of {self.mean.shape[1]} channels, got {image.shape[1]}")
+        height, width = image.shape[-2:]
+        logits: Tensor = self.net(pad_to_stride(self.normalize(image), self.stride))
+        return logits[..., :height, :width]
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """(x - mean) / std in float32; uint8 is divided by 255 first."""
+        scaled = image.float() / 255 if image.dtype == torch.uint8 else image.float()
+        return (scaled - self.mean) / self.std
+
+
+def pad_to_stride(image: Tensor, stride: int) -> Tensor:
+    """Pad at the bottom and right to multiples of the stride: by reflection, or by edge in tiny images."""
+    height, width = image.shape[-2:]
+    bottom, right = -height % stride, -width % stride
+    # reflection needs more pixels than it adds
+    mode = "reflect" if bottom < height and right < width else "replicate"
+    return F.pad(image, (0, right, 0, bottom), mode=mode) if bottom or right else image

@@ -1,0 +1,178 @@
+"""The LightningModule: a net, a loss, metrics, and an optimizer; no step makes the host wait.
+
+Sums are accumulated on the device and read once an epoch (and at each log interval). Epoch values go through
+torchmetrics objects, so they are exact on any number of processes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from segtrain.checkpoint import FORMAT, KEY
+from segtrain.losses import Combo
+from segtrain.metrics import SegmentationMetrics
+from segtrain.optim import Optim
+from segtrain.task import Batch, Task
+
+Step = dict[str, Tensor]
+
+
+class SegmentationModule(LightningModule):
+    """Trains and scores a segmentation net.
+
+    Args:
+        net: images to logits, see SegmentationNet.
+        loss: logits and target to a scalar.
+        task: what is being segmented.
+        optim: makes the optimizer and its schedule.
+        monitor: the score that plateau schedules follow, such as "val/iou".
+        monitor_mode: "max" or "min".
+        record: plain containers kept in each checkpoint (the resolved configuration and the data's properties).
+        include_background: whether class 0 takes part in mean scores (multiclass).
+        empty_score: see SegmentationMetrics.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: nn.Module,
+        task: Task,
+        optim: Optim,
+        monitor: str = "val/iou",
+        monitor_mode: str = "max",
+        record: dict[str, Any] | None = None,
+        include_background: bool = True,
+        empty_score: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.loss = loss
+        self.task = task
+        self.optim = optim
+        self.monitor, self.monitor_mode = monitor, monitor_mode
+        self.record = record or {}
+        self.scores = nn.ModuleDict(
+            {stage: SegmentationMetrics(task, include_background, empty_score) for stage in ("val", "test")}
+        )
+        means = {"train_loss": mean_metric(), "val_loss": mean_metric(), "test_loss": mean_metric()}
+        parts = {f"part_{name}": mean_metric() for name in loss.terms} if isinstance(loss, Combo) else {}
+        self.means = nn.ModuleDict(means | parts)
+        self._plateau: Any = None
+        self._plateau_state: dict[str, Any] | None = None
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits [N, C, H, W] of images [N, channels, H, W], uint8 or in [0, 1]."""
+        logits: Tensor = self.net(image)
+        return logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Step:
+        """Loss of one batch."""
+        logits = self.net(batch["image"])
+        loss, parts = self.loss_and_parts(logits, batch["mask"])
+        self.means["train_loss"].update(loss.detach())
+        for name, value in parts.items():
+            self.means[f"part_{name}"].update(value.detach())
+        return {"loss": loss}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Step:
+        """Loss and counts of one batch; returns its logits for the pictures."""
+        return self._evaluate(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Step:
+        """As validation_step, on the test split."""
+        return self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: Batch, stage: str) -> Step:
+        logits = self.net(batch["image"])
+        loss, _ = self.loss_and_parts(logits, batch["mask"])
+        self.means[f"{stage}_loss"].update(loss, len(logits))
+        self.scores[stage].update(logits, batch["mask"])
+        return {"logits": logits}
+
+    def loss_and_parts(self, logits: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and, for a combination, the value of each term; in float32 whatever the net computed in."""
+        with torch.autocast(logits.device.type, enabled=False):
+            if not isinstance(self.loss, Combo):
+                return self.loss(logits, target), {}
+            parts = self.loss.parts(logits, target)
+            return self.loss.total(parts), parts
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean losses; a plateau schedule steps here, before the checkpoint is written."""
+        values = {"train/loss": self._take("train_loss")}
+        for key in self.means:
+            if key.startswith("part_"):
+                values[f"train_parts/{key.removeprefix('part_')}"] = self._take(key)
+        values["optim/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.log_dict(values)
+        if self._plateau is not None and self.monitor in self.trainer.callback_metrics:
+            self._plateau.step(float(self.trainer.callback_metrics[self.monitor]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation scores."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test scores."""
+        self._log_scores("test")
+
+    def _log_scores(self, stage: str) -> None:
+        values = {f"{stage}/loss": self._take(f"{stage}_loss")}
+        for key, value in self.scores[stage].compute().items():
+            values[score_tag(stage, key)] = float(value)
+        for key, value in values.items():  # a class that never occurs has no score: nothing to draw
+            self.log(key, value, logger=not math.isnan(value))
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin counting anew."""
+        self.scores["val"].reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Begin counting anew."""
+        self.scores["test"].reset()
+
+    def _take(self, key: str) -> float:
+        """Read a mean and begin it anew."""
+        value = float(self.means[key].compute())
+        self.means[key].reset()
+        return value
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer and schedule; the plateau is stepped by this module, since Lightning does it after saving."""
+        optimizer = self.optim.optimizer(self.net)
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler, self._plateau = self.optim.scheduler(optimizer, steps, self.monitor_mode)
+        if self._plateau is not None and self._plateau_state is not None:
+            self._plateau.load_state_dict(self._plateau_state)
+        if scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is needed to build the net again and to know what made it."""
+        checkpoint[KEY] = {"format": FORMAT, **self.record}
+        if self._plateau is not None:
+            checkpoint[KEY]["plateau"] = self._plateau.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the plateau's state until the optimizer exists."""
+        self._plateau_state = checkpoint.get(KEY, {}).get("plateau")
+
+
+def mean_metric() -> MeanMetric:
+    """A mean that is kept on the device, in checkpoints too, and does not make the host look for NaN."""
+    metric = MeanMetric(nan_strategy="disable")
+    metric.persistent(True)
+    return metric
+
+
+def score_tag(stage: str, key: str) -> str:
+    """TensorBoard tag of a score: iou -> val/iou, micro/iou -> val_micro/iou, class/iou_x -> val_class/iou_x."""
+    group, _, rest = key.partition("/")
+    return f"{stage}_{group}/{rest}" if rest else f"{stage}/{key}"

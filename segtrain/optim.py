@@ -1,0 +1,118 @@
+"""Optimizers and learning-rate schedules.
+
+Weight decay is for matrices and kernels: biases and the scales of norms (one-dimensional) get none. A schedule
+is a warm-up (linear, from a hundredth of lr) followed by cosine, poly, onecycle, plateau or constant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LinearLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+from segtrain import checks
+
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "poly", "onecycle", "plateau", "constant")
+WARMUP_START = 0.01  # share of lr at the first step
+POLY_POWER = 0.9  # Chen et al. 2017 (DeepLab), section 4.1
+PLATEAU_FACTOR = 0.5
+
+
+class Optim:
+    """What configures an optimizer and its schedule, once the net and the number of steps are known.
+
+    Args:
+        name: "adamw" or "sgd" (with Nesterov momentum).
+        lr: peak learning rate, > 0.
+        weight_decay: decoupled (adamw) or L2 (sgd), >= 0.
+        momentum: of sgd, in [0, 1).
+        schedule: one of SCHEDULES.
+        warmup: share of all steps, in [0, 1), over which lr rises linearly.
+        patience: plateau only: validations without improvement before lr is halved.
+
+    Raises:
+        UserError: a value out of range.
+    """
+
+    def __init__(
+        self,
+        name: str = "adamw",
+        lr: float = 2e-3,
+        weight_decay: float = 1e-2,
+        momentum: float = 0.9,
+        schedule: str = "cosine",
+        warmup: float = 0.05,
+        patience: int = 3,
+    ) -> None:
+        self.name = checks.choice("optim.name", name, OPTIMIZERS)
+        self.lr = checks.number("lr", lr, above=0)
+        self.weight_decay = checks.number("optim.weight_decay", weight_decay, 0)
+        self.momentum = checks.number("optim.momentum", momentum, 0, 0.9999)
+        self.schedule = checks.choice("optim.schedule", schedule, SCHEDULES)
+        self.warmup = checks.number("optim.warmup", warmup, 0, 0.99)
+        self.patience = checks.whole("optim.patience", patience, 0)
+
+    def optimizer(self, net: nn.Module) -> Optimizer:
+        """The optimizer over the net's parameters; fused, so that a step needs no host wait."""
+        groups = parameter_groups(net, self.weight_decay)
+        if self.name == "sgd":
+            nesterov = self.momentum > 0
+            return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=nesterov, fused=True)
+        return torch.optim.AdamW(groups, lr=self.lr, fused=True)
+
+    def scheduler(self, optimizer: Optimizer, steps: int, mode: str) -> tuple[LRScheduler | None, LRScheduler | None]:
+        """(stepped after each optimizer step, stepped with the monitored score after each validation).
+
+        Args:
+            optimizer: whose learning rate it moves.
+            steps: optimizer steps of the whole run.
+            mode: "max" or "min", of the monitored score.
+        """
+        if self.schedule == "onecycle":
+            share = max(self.warmup, 1 / max(steps, 2))
+            return OneCycleLR(optimizer, self.lr, total_steps=steps + 1, pct_start=share), None
+        warmup = round(self.warmup * steps)
+        if self.schedule == "plateau":
+            return self._plateau(optimizer, warmup, mode)
+        decay: dict[str, Callable[[float], float]] = {"cosine": _cosine, "poly": _poly, "constant": _flat}
+        factor = partial(_factor, warmup=warmup, steps=steps, decay=decay[self.schedule])
+        return LambdaLR(optimizer, factor), None
+
+    def _plateau(self, optimizer: Optimizer, warmup: int, mode: str) -> tuple[LRScheduler | None, LRScheduler]:
+        """LinearLR multiplies and then lets go, where LambdaLR would overwrite what the plateau has lowered."""
+        rising = LinearLR(optimizer, WARMUP_START, total_iters=warmup) if warmup else None
+        return rising, ReduceLROnPlateau(optimizer, mode=mode, factor=PLATEAU_FACTOR, patience=self.patience)
+
+
+def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups: kernels and matrices with weight decay, one-dimensional parameters without."""
+    trained = [p for p in net.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _factor(step: int, warmup: int, steps: int, decay: Callable[[float], float]) -> float:
+    if step < warmup:
+        return WARMUP_START + (1 - WARMUP_START) * step / warmup
+    return decay(min(1.0, (step - warmup) / max(1, steps - warmup)))
+
+
+def _cosine(progress: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _poly(progress: float) -> float:
+    return float((1 - progress) ** POLY_POWER)
+
+
+def _flat(progress: float) -> float:
+    return 1.0

@@ -1,0 +1,329 @@
+"""The composition root: a configuration becomes data, net, loss and trainer; trains, tests and records.
+
+    python train.py loss=focal  ->  cli  ->  train(request)  ->  module.training_step  ->  losses/focal.py
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf, open_dict
+from rich.console import Console
+
+from segtrain import callbacks as cb
+from segtrain.build import build
+from segtrain.callbacks.tensorboard import describe_run, record_result
+from segtrain.checkpoint import KEY, initialise_from, load_checkpoint, load_net, sweep_temporaries
+from segtrain.console import log, log_to, score_table, set_up_logging
+from segtrain.data import DataSource
+from segtrain.datamodule import SegmentationDataModule
+from segtrain.errors import UserError
+from segtrain.module import SegmentationModule
+from segtrain.record import config_hash, environment, summarize
+from segtrain.resume import Resume, check_continuation, find_resume, newest
+from segtrain.runs import Run, clean_name, find_run, new_folder, point_latest, read_run, set_status, write_json, write_text
+from segtrain.seeds import derive, seed_torch
+from segtrain.task import Task
+from segtrain.trainer import build_trainer
+
+FOLDER = "SEGTRAIN_RUN_FOLDER"  # tells the run folder to the processes that Lightning starts
+DEFAULT_MODEL = "unet_tiny"  # not part of a run's name
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command was given.
+
+    Args:
+        config: composed.
+        choices: option chosen in each group, such as {"loss": "focal"}.
+        overrides: as typed.
+        allow: packages whose code the configuration may name.
+        sweep: folder for this job of a sweep; None for a single run.
+    """
+
+    config: DictConfig
+    choices: Mapping[str, str]
+    overrides: list[str] = field(default_factory=list)
+    allow: tuple[str, ...] = ()
+    sweep: Path | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a configuration was built into; `config` has the data's task and statistics filled in."""
+
+    config: DictConfig
+    source: DataSource
+    module: SegmentationModule
+    data: SegmentationDataModule
+
+
+def train(request: Request) -> Run:
+    """Train, keep the best checkpoint, score it on the test split, and record everything.
+
+    Raises:
+        UserError: anything the user can mend, before training starts where possible.
+    """
+    started = time.monotonic()
+    set_up_logging()
+    if request.sweep is not None and read_run(request.sweep).status == "done":
+        log.info(f"{request.sweep} is done already")
+        return read_run(request.sweep)
+    resume = _resume(request)
+    parts = assemble(request)
+    if resume is not None:
+        check_continuation(resume, plain(parts.config), log.warning)
+    initial = _initial_weights(parts) if resume is None else ""
+    folder = resume.folder if resume is not None else _new_folder(request, parts)
+    with _recorded(folder, request, parts, resume):
+        log.info(_headline(parts, request, folder, resume) + initial)
+        trainer, speed = _trainer(parts, folder, request, resume)
+        path = None if resume is None else str(resume.checkpoint)
+        trainer.fit(parts.module, datamodule=parts.data, ckpt_path=path, weights_only=True)
+        scores = score(trainer, parts, Run(folder).best, "test") if "test" in parts.source.splits else {}
+        summary = _summary(trainer, parts, request, folder, scores) | {
+            "seconds": round(time.monotonic() - started, 1),
+            "images_per_s": round(speed.images / max(speed.seconds, 1e-9), 2),
+        }
+        if trainer.is_global_zero:
+            write_json(folder / "summary.json", summary)
+            log.info(_closing(parts, folder, scores, summary))
+    return read_run(folder)
+
+
+def assemble(request: Request) -> Parts:
+    """Build data, net, loss, augmentation and optimizer; nothing is written.
+
+    Raises:
+        UserError: whatever one of them refuses.
+    """
+    config, allow = request.config.copy(), request.allow
+    wanted = {key: value for key, value in plain(config.task).items() if key != "_target_"}
+    source: DataSource = _builder(config.data, "data", allow)(task=wanted)
+    with open_dict(config):
+        config.task = {"_target_": "segtrain.task.Task", **_plain_fields(source.task)}
+        config.stats = {"_target_": "segtrain.task.ClassStats", **_plain_fields(source.stats)}
+    seed_torch(derive(int(config.seed), "init"))
+    net = _builder(config.model, "model", allow)(
+        task=source.task, in_channels=source.channels, mean=source.mean, std=source.std
+    )
+    record = {"config": plain(config), "task": _plain_fields(source.task), "channels": source.channels}
+    module = SegmentationModule(
+        net.to(memory_format=torch.channels_last),
+        build(config.loss, "loss", allow),
+        source.task,
+        build(config.optim, "optim", allow),
+        config.monitor,
+        config.monitor_mode,
+        record | {"fingerprint": source.fingerprint},
+        **config.metrics,
+    )
+    return Parts(config, source, module, _datamodule(config, source, allow))
+
+
+def _datamodule(config: DictConfig, source: DataSource, allow: tuple[str, ...]) -> SegmentationDataModule:
+    augmentation = build(config.aug, "aug", allow)
+    augmentation.check(source.channels)
+    height, width = augmentation.size
+    pinned = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
+    return SegmentationDataModule(
+        source, augmentation, int(config.seed), config.batch_size, height * width, config.num_workers, pinned
+    )
+
+
+def score(trainer: Trainer, parts: Parts, checkpoint: Path, split: str) -> dict[str, float]:
+    """All scores of a checkpoint on a split, by tag (test/...).
+
+    Raises:
+        UserError: the data has no such split, or the checkpoint does not fit.
+    """
+    if split not in parts.source.splits:
+        raise UserError(f"split={split}: the data has only {', '.join(parts.source.splits)}")
+    load_net(parts.module.net, load_checkpoint(checkpoint), checkpoint)
+    parts.data.test_split = split
+    trainer.test(parts.module, datamodule=parts.data, verbose=False)
+    return {tag: float(value) for tag, value in trainer.callback_metrics.items() if tag.startswith("test")}
+
+
+def evaluate(request: Request) -> dict[str, float]:
+    """Score a trained net on a split; the configuration is the run's own with the given changes.
+
+    Returns:
+        Scores by tag, such as test/iou.
+
+    Raises:
+        UserError: no such run, or data that its net does not fit.
+    """
+    set_up_logging()
+    config = request.config
+    _, checkpoint = find_run(str(config.run), Path(config.output_dir))
+    parts = assemble(request)
+    trained, given = Task(**load_checkpoint(checkpoint)[KEY]["task"]), parts.source.task
+    if (trained.mode, trained.names) != (given.mode, given.names):
+        raise UserError(
+            f"{checkpoint} was trained for {trained.mode} {list(trained.names)}, but this data is {given.mode} "
+            f"{list(given.names)}; map its classes with data.classes"
+        )
+    trainer = build_trainer(plain(config.trainer), 1, [], [])
+    scores = score(trainer, parts, checkpoint, str(config.split))
+    log.info(score_table(scores, "test", given, f"{config.split} split of {parts.source.name}, {checkpoint}"))
+    return scores
+
+
+def _resume(request: Request) -> Resume | None:
+    """The run to continue; a sweep's job continues whatever stands in its folder."""
+    config = request.config
+    if request.sweep is not None and Run(request.sweep).last.is_file():
+        return newest(request.sweep, log.warning)
+    return find_resume(config.resume, Path(config.output_dir), config_hash(plain(config)), log.warning)
+
+
+def _initial_weights(parts: Parts) -> str:
+    """Take over another run's weights where asked to; returns what to say about it."""
+    if parts.config.init_from is None:
+        return ""
+    _, checkpoint = find_run(str(parts.config.init_from), Path(parts.config.output_dir))
+    left = initialise_from(parts.module.net, checkpoint)
+    return f"\nweights from {checkpoint}" + (f"; new: {', '.join(left[:4])}" if left else "")
+
+
+def _new_folder(request: Request, parts: Parts) -> Path:
+    config, choices = parts.config, request.choices
+    if rank_zero_only.rank != 0 and FOLDER in os.environ:
+        return Path(os.environ[FOLDER])
+    output_dir = Path(config.output_dir)
+    if request.sweep is not None:
+        folder = request.sweep
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        model = "" if choices.get("model") == DEFAULT_MODEL else f"-{choices.get('model')}"
+        label = f"{choices.get('loss')}-{choices.get('aug')}{model}-s{config.seed}"
+        folder = new_folder(output_dir / clean_name(config.name or parts.source.name), label)
+    os.environ[FOLDER] = str(folder)
+    return folder
+
+
+@contextmanager
+def _recorded(folder: Path, request: Request, parts: Parts, resume: Resume | None) -> Iterator[None]:
+    """Write down what is run; note its status; keep its log."""
+    if rank_zero_only.rank != 0:
+        yield
+        return
+    if resume is None:
+        env = environment() | {"command": shlex.join(sys.argv), "config_hash": config_hash(plain(request.config))}
+        write_json(folder / "env.json", env | {"data": parts.source.fingerprint})
+        write_text(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(request.overrides))))
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(parts.config, resolve=True))
+    set_status(folder, "running")
+    point_latest(Path(parts.config.output_dir), folder)
+    handler = log_to(folder / "train.log")
+    try:
+        yield
+        set_status(folder, "done")
+    except BaseException:
+        set_status(folder, "failed")
+        raise
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+        os.environ.pop(FOLDER, None)
+
+
+def _trainer(parts: Parts, folder: Path, request: Request, resume: Resume | None) -> tuple[Trainer, cb.Speed]:
+    config, checkpoints, speed = parts.config, folder / "checkpoints", cb.Speed()
+    sweep_temporaries(checkpoints)
+    extra = {name: node for name, node in config.callbacks.items() if name != "pictures"}
+    around: list[Callback] = [
+        cb.StepSeeds(int(config.seed)),
+        cb.NonFiniteGuard(config.trainer.check),
+        speed,
+        cb.Pictures(config.callbacks.pictures.samples, folder / "plots"),
+        cb.StepBar(Console()),
+        cb.EpochReport(log.info, folder / "metrics.csv", config.monitor, config.monitor_mode),
+        *(build(node, f"callbacks.{name}", request.allow) for name, node in extra.items()),
+        cb.keep_best(checkpoints, config.monitor, config.monitor_mode),
+        cb.KeepLast(checkpoints, config.checkpoint.every_steps, config.checkpoint.every_minutes),
+    ]
+    purge = None if resume is None else resume.step
+    logger = TensorBoardLogger(str(folder), name="", version="", default_hp_metric=False, purge_step=purge)
+    trainer = build_trainer(plain(config.trainer), config.epochs, around, [logger], config.deterministic)
+    if trainer.is_global_zero and resume is None:
+        texts = {"config": OmegaConf.to_yaml(config, resolve=True), "command": shlex.join(sys.argv)}
+        describe_run(logger, texts | {"data": "\n".join(parts.source.notes)})
+    return trainer, speed
+
+
+def _summary(
+    trainer: Trainer, parts: Parts, request: Request, folder: Path, scores: Mapping[str, float]
+) -> dict[str, Any]:
+    """summary.json without the times; the same goes to TensorBoard's table of hyper-parameters."""
+    config = parts.config
+    names = {group: request.choices.get(group) for group in ("loss", "aug", "model")}
+    settings = {"lr": config.lr, "batch_size": config.batch_size, "epochs": config.epochs, "seed": config.seed}
+    summary = {"status": "done", "command": shlex.join(sys.argv), **names, **settings, "data": parts.source.name}
+    summary |= summarize(folder / "metrics.csv", config.monitor, config.monitor_mode, scores)
+    (folder / "hparams.yaml").unlink(missing_ok=True)  # an empty file of Lightning's logger
+    if trainer.is_global_zero:
+        columns = {**names, "encoder": config.model.get("encoder"), **settings, "data": parts.source.name}
+        best = {f"val_best/{k}": v for k, v in summary["val_best"].items() if k in ("iou", "dice") and v is not None}
+        shown = {key: value for key, value in columns.items() if value is not None}
+        record_result(trainer.loggers[0], shown, best, trainer.global_step)
+    return summary
+
+
+def _headline(parts: Parts, request: Request, folder: Path, resume: Resume | None) -> str:
+    source, module = parts.source, parts.module
+    counts = ", ".join(f"{len(examples.ids)} {split}" for split, examples in source.splits.items())
+    names = ", ".join(source.task.names)
+    parameters = sum(p.numel() for p in module.net.parameters()) / 1e6
+    how = f"continues at step {resume.step} in" if resume is not None else "in"
+    return (
+        f"data   {source.name}: {counts} images; {source.task.mode}: {names} ({'; '.join(source.notes)})\n"
+        f"model  {request.choices.get('model')}, {parameters:.1f} M parameters; loss {request.choices.get('loss')}\n"
+        f"run    {how} {folder}"
+    )
+
+
+def _closing(parts: Parts, folder: Path, scores: Mapping[str, float], summary: Mapping[str, Any]) -> str:
+    best = summary["val_best"]
+    lines = [f"best epoch {best['epoch']}: {parts.config.monitor} {best['score']}", str(folder), ""]
+    if scores:
+        lines.insert(0, score_table(scores, "test", parts.source.task, f"test split, best epoch {best['epoch']}"))
+    lines += [
+        f"  segtrain predict run={folder} input=IMAGES output=MASKS",
+        f"  segtrain evaluate run={folder} split=val",
+        f"  tensorboard --logdir {parts.config.output_dir}",
+    ]
+    return "\n".join(lines)
+
+
+def plain(config: Any) -> Any:
+    """A configuration as plain containers, resolved."""
+    return OmegaConf.to_container(config, resolve=True)
+
+
+def _builder(node: DictConfig, key: str, allow: tuple[str, ...]) -> Any:
+    """What a node describes, still to be called with the objects that no yaml can hold."""
+    node = node.copy()
+    with open_dict(node):
+        node["_partial_"] = True
+    return build(node, key, allow)
+
+
+def _plain_fields(instance: Any) -> dict[str, Any]:
+    """Fields of a dataclass as lists and numbers, for yaml and checkpoints."""
+    fields = asdict(instance)
+    return {k: [list(v) if isinstance(v, tuple) else v for v in x] if isinstance(x, tuple) else x for k, x in fields.items()}

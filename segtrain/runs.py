@@ -1,0 +1,167 @@
+"""Run folders: where a run lives, what stands in it, and how it is found again. Imports nothing heavy.
+
+    outputs/<name>/<loss>-<aug>-s<seed>_<MMDD-HHMM>[-k]/
+        config.yaml overrides.yaml env.json train.log status metrics.csv summary.json
+        checkpoints/{best,last}.ckpt   plots/*.png   events.out.tfevents.*
+    outputs/latest -> the last one
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from segtrain.errors import UserError
+
+LONGEST_NAME = 60  # characters of one folder's name
+LATEST = "latest"
+STATUSES = ("running", "done", "failed", "pruned")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished (or interrupted) run.
+
+    Args:
+        folder: where everything of it stands.
+        summary: what summary.json holds; empty where the run has not ended.
+    """
+
+    folder: Path
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint with the best monitored score."""
+        return self.folder / "checkpoints" / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint to continue from."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def status(self) -> str:
+        """One of STATUSES, or "" where there is none."""
+        path = self.folder / "status"
+        return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+    @property
+    def score(self) -> float | None:
+        """The best monitored score, which sweeps optimize."""
+        value = self.summary.get("val_best", {}).get("score")
+        return None if value is None else float(value)
+
+
+def read_run(folder: Path) -> Run:
+    """A run from its folder."""
+    path = folder / "summary.json"
+    return Run(folder, json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {})
+
+
+def new_folder(parent: Path, label: str, now: datetime | None = None) -> Path:
+    """Make a folder of its own for a run.
+
+    Raises:
+        UserError: it cannot be made or written to.
+    """
+    stamp = (now or datetime.now()).strftime("%m%d-%H%M")
+    name = f"{clean_name(label)}_{stamp}"
+    for attempt in range(1, 1000):
+        folder = parent / (name if attempt == 1 else f"{name}-{attempt}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"output_dir: {folder} cannot be made ({error.strerror}); choose another output_dir") from error
+        return folder
+    raise UserError(f"{parent}: a thousand runs named {name}; choose another name")
+
+
+def clean_name(text: str) -> str:
+    """A name without path separators, control characters or leading dots, of bounded length."""
+    cleaned = re.sub(r"[^\w=,.+@-]+", "-", text).strip(".-") or "run"
+    return cleaned[:LONGEST_NAME]
+
+
+def point_latest(output_dir: Path, folder: Path) -> None:
+    """Make outputs/latest point to a run; a text file where links are not allowed."""
+    link, temporary = output_dir / LATEST, output_dir / f".{LATEST}.{os.getpid()}"
+    target = os.path.relpath(folder, output_dir)
+    try:
+        temporary.symlink_to(target, target_is_directory=True)
+    except OSError:
+        temporary.write_text(target, encoding="utf-8")
+    temporary.replace(link)
+
+
+def find_latest(output_dir: Path) -> Path:
+    """The folder that outputs/latest points to.
+
+    Raises:
+        UserError: there is none.
+    """
+    link = output_dir / LATEST
+    folder = output_dir / link.read_text(encoding="utf-8") if link.is_file() else link
+    if not folder.is_dir():
+        raise UserError(f"{link}: no run yet; train one, or give the folder of a run")
+    return folder.resolve()
+
+
+def find_run(spec: str, output_dir: Path) -> tuple[Path, Path]:
+    """(run folder, checkpoint) named by "latest", a run folder or a checkpoint file.
+
+    A folder stands for its best checkpoint. The run folder of a lone checkpoint file is its own folder.
+
+    Raises:
+        UserError: there is no such run or it has no checkpoint.
+    """
+    path = find_latest(output_dir) if spec == LATEST else Path(spec).expanduser()
+    if path.is_file():
+        folder = path.resolve().parent
+        return (folder.parent if folder.name == "checkpoints" else folder), path
+    if not path.is_dir():
+        raise UserError(f"run={spec}: no such run folder or checkpoint; use latest, a folder or a .ckpt file")
+    run = Run(path.resolve())
+    for checkpoint in (run.best, run.last):
+        if checkpoint.is_file():
+            return run.folder, checkpoint
+    raise UserError(f"run={spec}: {run.folder} has no checkpoint, it ended before its first epoch")
+
+
+def unfinished(output_dir: Path, config_hash: str) -> Path | None:
+    """The newest run of the same configuration that has not ended well; None where there is none."""
+    found = []
+    for record in output_dir.glob("**/env.json"):
+        run = Run(record.parent)
+        try:
+            same = json.loads(record.read_text(encoding="utf-8")).get("config_hash") == config_hash
+        except (OSError, ValueError):
+            continue
+        if same and run.status not in ("done", "pruned"):
+            found.append((record.stat().st_mtime, run.folder))
+    return max(found)[1] if found else None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole, beside and then renamed."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole; keys in the order given."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def set_status(folder: Path, status: str) -> None:
+    """Note whether a run is running, done, failed or pruned."""
+    assert status in STATUSES
+    write_text(folder / "status", f"{status}\n")

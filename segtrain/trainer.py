@@ -1,0 +1,100 @@
+"""Lightning's Trainer, set up for this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
+
+from segtrain import checks
+from segtrain.checkpoint import AtomicCheckpointIO
+from segtrain.errors import UserError
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+ACCELERATORS = ("auto", "cpu", "gpu", "mps")
+
+
+def build_trainer(
+    config: Mapping[str, Any],
+    epochs: int,
+    callbacks: Sequence[Callback],
+    loggers: Sequence[Logger],
+    deterministic: bool = False,
+) -> Trainer:
+    """The trainer for a configuration of the group `trainer`.
+
+    Raises:
+        UserError: a value out of range, or an accelerator that is not there.
+    """
+    accelerator = choose_accelerator(config["accelerator"])
+    return Trainer(
+        accelerator=accelerator,
+        devices=config["devices"],
+        num_nodes=checks.whole("trainer.num_nodes", config["num_nodes"], 1),
+        strategy=config["strategy"],
+        precision=choose_precision(config["precision"], accelerator),  # type: ignore[arg-type]
+        sync_batchnorm=checks.flag("trainer.sync_batchnorm", config["sync_batchnorm"]),
+        max_epochs=checks.whole("epochs", epochs, 1),
+        accumulate_grad_batches=checks.whole("trainer.accumulate", config["accumulate"], 1),
+        gradient_clip_val=config["clip"] and checks.number("trainer.clip", config["clip"], above=0),
+        limit_train_batches=_limit("train", config),
+        limit_val_batches=_limit("val", config),
+        limit_test_batches=_limit("test", config),
+        log_every_n_steps=checks.whole("trainer.log_every", config["log_every"], 1),
+        callbacks=list(callbacks),
+        logger=list(loggers),
+        plugins=[AtomicCheckpointIO()],
+        use_distributed_sampler=False,  # Lightning's repeats samples to even out the processes
+        num_sanity_val_steps=0,
+        deterministic=checks.flag("deterministic", deterministic),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def choose_accelerator(requested: str) -> str:
+    """"cpu", "gpu" or "mps": what was asked for, or the best there is.
+
+    Raises:
+        UserError: a GPU was asked for and there is none.
+    """
+    checks.choice("trainer.accelerator", requested, ACCELERATORS)
+    available = {"cpu": True, "gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if requested == "auto":
+        return next(name for name in ("gpu", "mps", "cpu") if available[name])
+    if not available[requested]:
+        raise UserError(f"trainer.accelerator={requested}, but torch finds no such device here; use trainer=cpu")
+    return requested
+
+
+def choose_precision(requested: str, accelerator: str) -> str:
+    """bf16 where the hardware has it (elsewhere it is emulated, three times slower than float32), else float32.
+
+    Raises:
+        UserError: unknown precision, or float16 on a CPU.
+    """
+    checks.choice("trainer.precision", requested, PRECISIONS)
+    if requested == "16-mixed" and accelerator == "cpu":
+        raise UserError("trainer.precision=16-mixed does not train on a CPU; use bf16-mixed or 32-true")
+    if requested != "auto":
+        return requested
+    return "bf16-mixed" if has_native_bf16(accelerator) else "32-true"
+
+
+def has_native_bf16(accelerator: str) -> bool:
+    """Whether the hardware multiplies bfloat16 itself."""
+    if accelerator == "gpu":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if accelerator == "cpu":
+        known = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, name, bool)() for name in known)
+    return False
+
+
+def _limit(split: str, config: Mapping[str, Any]) -> int | float:
+    """Number of batches an epoch is cut to; all of them where it is null."""
+    value = config[f"limit_{split}"]
+    return 1.0 if value is None else checks.whole(f"trainer.limit_{split}", value, 0 if split == "test" else 1)

@@ -1,0 +1,172 @@
+"""Losses and metrics never make the host wait for the device, shown without a GPU in two ways.
+
+`NoSync` watches every operation for those whose result the host must know; under `FakeTensorMode` all tensors
+claim to be on "cuda", so that mixing devices raises and copies to the host can be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from segtrain.metrics import SegmentationMetrics
+from segtrain.task import Task
+from tests.conftest import TASKS, make_logits, make_target
+from tests.losses.test_contract import PAIRS, build
+
+# the result, or its size, is known only after the device has finished
+WAITING = {
+    "_local_scalar_dense",
+    "_unique",
+    "_unique2",
+    "bincount",
+    "equal",
+    "is_nonzero",
+    "masked_select",
+    "nonzero",
+    "unique_consecutive",
+    "unique_dim",
+}
+INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
+COPIES = {"_to_copy", "copy_"}
+DTYPES = [torch.int64, torch.uint8]
+
+
+class HostWaits(Exception):  # noqa: N818 - an event, not a mistake
+    """An operation whose result the host has to wait for."""
+
+
+class NoSync(TorchDispatchMode):
+    """Raises HostWaits at the first operation that makes the host wait for the device."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = func.overloadpacket.__name__
+        if name in WAITING or (name in INDEXING and any(is_mask(index) for index in args[1])):
+            raise HostWaits(name)
+        result = func(*args, **(kwargs or {}))
+        if name in COPIES and result.device.type == "cpu" and any(is_on_gpu(value) for value in args):
+            raise HostWaits(f"{name} to the host")
+        return result
+
+
+def is_mask(index: Any) -> bool:
+    return isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8)
+
+
+def is_on_gpu(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.device.type == "cuda"
+
+
+def inputs(task: Task, dtype: torch.dtype, device: str = "cpu") -> tuple[Tensor, Tensor]:
+    """Logits and target; on "cuda" without data."""
+    logits, target = make_logits(task), make_target(task).to(dtype)
+    if device == "cpu":
+        return logits, target
+    return torch.empty(logits.shape, device=device), torch.empty(target.shape, dtype=dtype, device=device)
+
+
+def without_data(tensor: Tensor) -> Tensor:
+    """The like of a tensor, on the fake GPU: moves buffers and states there."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "mode"), PAIRS)
+def test_loss(name: str, mode: str, dtype: torch.dtype) -> None:
+    loss, (logits, target) = build(name, TASKS[mode]), inputs(TASKS[mode], dtype)
+    logits.requires_grad_()
+    with NoSync():
+        loss(logits, target).backward()
+    assert logits.grad is not None
+
+
+@pytest.mark.parametrize(("name", "mode"), PAIRS)
+def test_loss_on_a_fake_gpu(name: str, mode: str) -> None:
+    loss = build(name, TASKS[mode])
+    with FakeTensorMode(), NoSync():
+        value = loss._apply(without_data)(*inputs(TASKS[mode], torch.int64, "cuda"))
+    assert value.device.type == "cuda"
+
+
+METRICS: list[dict[str, Any]] = [{}, {"include_background": False, "empty_score": 1}]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("params", METRICS, ids=str)
+def test_metrics(task: Task, params: dict[str, Any], dtype: torch.dtype) -> None:
+    metrics = SegmentationMetrics(task, **params)
+    with NoSync():
+        metrics.update(*inputs(task, dtype))
+        metrics.update(*inputs(task, dtype))
+    assert metrics.counts.sum() > 0
+
+
+@pytest.mark.parametrize("params", METRICS, ids=str)
+def test_metrics_on_a_fake_gpu(task: Task, params: dict[str, Any]) -> None:
+    metrics = SegmentationMetrics(task, **params)
+    with FakeTensorMode(), NoSync():
+        metrics._apply(without_data).update(*inputs(task, torch.int64, "cuda"))
+    assert {getattr(metrics, name).device.type for name in metrics._defaults} == {"cuda"}
+
+
+# ---- the watchers can fail -----------------------------------------------------------------------------------------
+
+ANYWHERE: dict[str, Callable[[Tensor], Any]] = {
+    "item": lambda x: x.sum().item(),
+    "bool": lambda x: bool((x > 0).any()),
+    "float": lambda x: float(x.mean()),
+    "boolean indexing": lambda x: x[x > 0],
+    "assignment by a mask": lambda x: x.clone().__setitem__(x > 0, 0),
+    "assignment of a tensor by a mask": lambda x: x.clone().__setitem__(x > 0, x[:1].sum()),
+    "masked_select": lambda x: x.masked_select(x > 0),
+    "nonzero": lambda x: x.nonzero(),
+    "where with one argument": lambda x: torch.where(x > 0),
+    "bincount": lambda x: x.abs().long().bincount(),
+    "unique": lambda x: x.unique(),
+    "unique_consecutive": lambda x: x.unique_consecutive(),
+    "equal": lambda x: torch.equal(x, x + 1),
+}
+FROM_THE_GPU: dict[str, Callable[[Tensor], Any]] = {
+    "cpu": lambda x: x.cpu(),
+    "to": lambda x: x.to("cpu", non_blocking=True),
+    "tolist": lambda x: x.tolist(),
+    "copy_": lambda x: torch.zeros(4).copy_(x),
+}
+WAITED = (HostWaits, DataDependentOutputException, DynamicOutputShapeException)
+
+
+@pytest.mark.parametrize("name", ANYWHERE)
+def test_watcher_sees(name: str) -> None:
+    with NoSync(), pytest.raises(HostWaits):
+        ANYWHERE[name](torch.tensor([1.0, -1.0, 2.0, 2.0]))
+
+
+@pytest.mark.parametrize("name", ANYWHERE | FROM_THE_GPU)
+def test_watcher_sees_on_a_fake_gpu(name: str) -> None:
+    with FakeTensorMode(), NoSync(), pytest.raises(WAITED):
+        (ANYWHERE | FROM_THE_GPU)[name](torch.empty(4, device="cuda"))
+
+
+def test_a_fake_gpu_refuses_tensors_of_the_host() -> None:
+    with FakeTensorMode(), NoSync(), pytest.raises(RuntimeError, match="device"):
+        torch.empty(4, device="cuda") + torch.empty(4)
+
+
+def test_what_needs_no_waiting_passes() -> None:
+    def work(device: str) -> Tensor:
+        x = torch.empty(4, device=device)
+        ids = torch.zeros(4, dtype=torch.int64, device=device)
+        return torch.where(x > 0, x, 0).scatter_add(0, ids, x)[ids].masked_fill(x > 0, 1).sum()
+
+    with NoSync():
+        assert work("cpu").device.type == "cpu"
+    with FakeTensorMode(), NoSync():
+        assert work("cuda").device.type == "cuda"

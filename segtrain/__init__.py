@@ -37,8 +37,8 @@ def train(overrides: Sequence[str] = (), config_dir: str | Path | None = None, a
     Raises:
         UserError: a sentence that says what is wrong, where, and what to do.
     """
+    from segtrain.assemble import Request
     from segtrain.cli.compose import compose
-    from segtrain.run import Request
     from segtrain.run import train as run_training
 
     config, choices = compose("train", list(overrides), config_dir)

@@ -70,7 +70,7 @@ def targets(node: Any, key: str) -> Iterator[tuple[str, str]]:
             if name == "_target_":
                 yield key, str(node[name])
             else:
-                yield from targets(node[name], f"{key}.{name}")
+                yield from targets(node[name], f"{key}.{name!s}")
     elif isinstance(node, (ListConfig, list)):
         for index, item in enumerate(node):
             yield from targets(item, f"{key}[{index}]")

@@ -47,7 +47,9 @@ class AtomicCheckpointIO(CheckpointIO):
             temporary.replace(path)
             _sync_folder(path.parent)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            raise UserError(f"{path}: the checkpoint could not be written ({error}); earlier ones are intact") from error
+            raise UserError(
+                f"{path}: the checkpoint could not be written ({error}); earlier ones are intact"
+            ) from error
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -54,16 +54,21 @@ class SegmentationDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled by (seed, epoch); continues in the middle of an epoch where the trainer was restored to one."""
         dataset = SegmentationDataset(self.source.splits["train"], self.transform, self.seed)
-        rank, world = self._ranks()
-        if len(dataset) < world:
-            raise UserError(f"{len(dataset)} training images cannot be shared by {world} processes")
-        sampler = ResumableSampler(len(dataset), self.seed, rank, world)
+        sampler = ResumableSampler(len(dataset), self.seed, *self._ranks())
         sampler.start_at(*self._position())
-        # an incomplete batch would weigh its images more; it is kept only where it is the only one
         drop_last = len(sampler) >= self.batch_size
-        return DataLoader(
-            dataset, self.batch_size, sampler=sampler, drop_last=drop_last, **self._loading(self.workers)
-        )
+        return DataLoader(dataset, self.batch_size, sampler=sampler, drop_last=drop_last, **self._loading(self.workers))
+
+    def train_batches(self) -> int:
+        """Batches of an epoch, of each process; an incomplete one, whose images would weigh more, is left out.
+
+        Raises:
+            UserError: fewer images than processes.
+        """
+        images, (_, world) = len(self.source.splits["train"].ids), self._ranks()
+        if images < world:
+            raise UserError(f"{images} training images cannot be shared by {world} processes")
+        return max(1, images // world // self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole images, each exactly once."""
@@ -93,11 +98,11 @@ class SegmentationDataModule(LightningDataModule):
         """(epoch, samples of this process already consumed in it), from the restored progress of the trainer."""
         if self.trainer is None:
             return 0, 0
-        loop = self.trainer.fit_loop
+        loop: Any = self.trainer.fit_loop
         progress = loop.epoch_loop.batch_progress
         # `processed`: an interrupted save may not have counted its batch as completed yet
         batches = 0 if progress.is_last_batch else progress.current.processed
-        return loop.epoch_progress.current.processed, batches * self.batch_size
+        return int(loop.epoch_progress.current.processed), int(batches) * self.batch_size
 
     def transfer_batch_to_device(self, batch: Batch, device: Any, dataloader_idx: int) -> Batch:
         """Image and mask; without waiting where the memory is pinned."""

@@ -32,10 +32,10 @@ def colorize(ids: Ids, task: Task) -> Picture:
     """Ids [H, W] (or [K, H, W] in multilabel) as colours, [H, W, 3]; overlapping classes show their mean."""
     table = color_table(task)
     if ids.ndim == 2:
-        return np.asarray(table[ids])
+        return np.asarray(table[ids], dtype=np.uint8)
     on = (ids == 1)[..., None]
     total = (on * table[: task.num_classes, None, None]).sum(0)
-    picture = (total // np.maximum(on.sum(0), 1)).astype(np.uint8)
+    picture: Picture = (total // np.maximum(on.sum(0), 1)).astype(np.uint8)
     picture[(ids == task.ignore_index).all(0)] = IGNORED
     return picture
 
@@ -45,7 +45,7 @@ def overlay(image: Picture, ids: Ids, task: Task, strength: float = 0.5) -> Pict
     colors = colorize(ids, task)
     blended = (image * (1 - strength) + colors * strength).astype(np.uint8)
     plain = ~colors.any(-1, keepdims=True) if task.mode != "multiclass" else np.zeros((*image.shape[:2], 1), bool)
-    return np.where(plain, image, blended)
+    return np.where(plain, image, blended).astype(np.uint8)
 
 
 def errors(truth: Ids, predicted: Ids, task: Task) -> Picture:

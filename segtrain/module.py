@@ -7,7 +7,7 @@ torchmetrics objects, so they are exact on any number of processes.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -17,7 +17,7 @@ from torchmetrics import MeanMetric
 from segtrain.checkpoint import FORMAT, KEY
 from segtrain.losses import Combo
 from segtrain.metrics import SegmentationMetrics
-from segtrain.optim import Optim
+from segtrain.optim import Mode, Optim
 from segtrain.task import Batch, Task
 
 Step = dict[str, Tensor]
@@ -45,7 +45,7 @@ class SegmentationModule(LightningModule):
         task: Task,
         optim: Optim,
         monitor: str = "val/iou",
-        monitor_mode: str = "max",
+        monitor_mode: Mode = "max",
         record: dict[str, Any] | None = None,
         include_background: bool = True,
         empty_score: float | None = None,
@@ -75,9 +75,9 @@ class SegmentationModule(LightningModule):
         """Loss of one batch."""
         logits = self.net(batch["image"])
         loss, parts = self.loss_and_parts(logits, batch["mask"])
-        self.means["train_loss"].update(loss.detach())
+        self._mean("train_loss").update(loss.detach())
         for name, value in parts.items():
-            self.means[f"part_{name}"].update(value.detach())
+            self._mean(f"part_{name}").update(value.detach())
         return {"loss": loss}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Step:
@@ -91,8 +91,8 @@ class SegmentationModule(LightningModule):
     def _evaluate(self, batch: Batch, stage: str) -> Step:
         logits = self.net(batch["image"])
         loss, _ = self.loss_and_parts(logits, batch["mask"])
-        self.means[f"{stage}_loss"].update(loss, len(logits))
-        self.scores[stage].update(logits, batch["mask"])
+        self._mean(f"{stage}_loss").update(loss, len(logits))
+        self.counts(stage).update(logits, batch["mask"])
         return {"logits": logits}
 
     def loss_and_parts(self, logits: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -105,7 +105,7 @@ class SegmentationModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's mean losses; a plateau schedule steps here, before the checkpoint is written."""
-        values = {"train/loss": self._take("train_loss")}
+        values: dict[str, Any] = {"train/loss": self._take("train_loss")}
         for key in self.means:
             if key.startswith("part_"):
                 values[f"train_parts/{key.removeprefix('part_')}"] = self._take(key)
@@ -124,35 +124,53 @@ class SegmentationModule(LightningModule):
 
     def _log_scores(self, stage: str) -> None:
         values = {f"{stage}/loss": self._take(f"{stage}_loss")}
-        for key, value in self.scores[stage].compute().items():
-            values[score_tag(stage, key)] = float(value)
-        for key, value in values.items():  # a class that never occurs has no score: nothing to draw
-            self.log(key, value, logger=not math.isnan(value))
+        values |= {score_tag(stage, key): float(score) for key, score in self.counts(stage).compute().items()}
+        for tag, value in values.items():  # a class that never occurs has no score: nothing to draw
+            self.log(tag, value, logger=bool(self.loggers) and not math.isnan(value))
 
     def on_validation_epoch_start(self) -> None:
         """Begin counting anew."""
-        self.scores["val"].reset()
+        self.counts("val").reset()
 
     def on_test_epoch_start(self) -> None:
         """Begin counting anew."""
-        self.scores["test"].reset()
+        self.counts("test").reset()
 
     def _take(self, key: str) -> float:
         """Read a mean and begin it anew."""
-        value = float(self.means[key].compute())
-        self.means[key].reset()
+        mean = self._mean(key)
+        value = float(mean.compute())
+        mean.reset()
         return value
+
+    def _mean(self, key: str) -> MeanMetric:
+        return cast(MeanMetric, self.means[key])
+
+    def counts(self, stage: str) -> SegmentationMetrics:
+        """The counts of a stage: "val" or "test"."""
+        return cast(SegmentationMetrics, self.scores[stage])
 
     def configure_optimizers(self) -> Any:
         """Optimizer and schedule; the plateau is stepped by this module, since Lightning does it after saving."""
         optimizer = self.optim.optimizer(self.net)
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler, self._plateau = self.optim.scheduler(optimizer, steps, self.monitor_mode)
+        scheduler, self._plateau = self.optim.scheduler(optimizer, self._total_steps(), self.monitor_mode)
         if self._plateau is not None and self._plateau_state is not None:
             self._plateau.load_state_dict(self._plateau_state)
         if scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _total_steps(self) -> int:
+        """Optimizer steps of the whole run.
+
+        Lightning's estimated_stepping_batches would make the loader before the progress is restored, and a resumed
+        epoch would begin at its start.
+        """
+        trainer: Any = self.trainer
+        batches = int(trainer.datamodule.train_batches())
+        if isinstance(trainer.limit_train_batches, int):
+            batches = min(batches, trainer.limit_train_batches)
+        return math.ceil(batches / int(trainer.accumulate_grad_batches)) * int(trainer.max_epochs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to build the net again and to know what made it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -17,6 +17,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from segtrain import checks
+
+Mode = Literal["max", "min"]
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "poly", "onecycle", "plateau", "constant")
@@ -67,7 +69,7 @@ class Optim:
             return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=nesterov, fused=True)
         return torch.optim.AdamW(groups, lr=self.lr, fused=True)
 
-    def scheduler(self, optimizer: Optimizer, steps: int, mode: str) -> tuple[LRScheduler | None, LRScheduler | None]:
+    def scheduler(self, optimizer: Optimizer, steps: int, mode: Mode) -> tuple[LRScheduler | None, LRScheduler | None]:
         """(stepped after each optimizer step, stepped with the monitored score after each validation).
 
         Args:
@@ -76,7 +78,8 @@ class Optim:
             mode: "max" or "min", of the monitored score.
         """
         if self.schedule == "onecycle":
-            share = max(self.warmup, 1 / max(steps, 2))
+            steps = max(steps, 2)  # torch divides by zero at one step, such as debug=fast has
+            share = max(self.warmup, 1 / steps)
             return OneCycleLR(optimizer, self.lr, total_steps=steps + 1, pct_start=share), None
         warmup = round(self.warmup * steps)
         if self.schedule == "plateau":
@@ -85,7 +88,7 @@ class Optim:
         factor = partial(_factor, warmup=warmup, steps=steps, decay=decay[self.schedule])
         return LambdaLR(optimizer, factor), None
 
-    def _plateau(self, optimizer: Optimizer, warmup: int, mode: str) -> tuple[LRScheduler | None, LRScheduler]:
+    def _plateau(self, optimizer: Optimizer, warmup: int, mode: Mode) -> tuple[LRScheduler | None, LRScheduler]:
         """LinearLR multiplies and then lets go, where LambdaLR would overwrite what the plateau has lowered."""
         rising = LinearLR(optimizer, WARMUP_START, total_iters=warmup) if warmup else None
         return rising, ReduceLROnPlateau(optimizer, mode=mode, factor=PLATEAU_FACTOR, patience=self.patience)

@@ -12,7 +12,18 @@ from segtrain.errors import UserError
 from segtrain.runs import LATEST, Run, find_latest, unfinished
 
 # May change when a run is continued: where and how fast it runs, how long it trains, what it shows and keeps.
-FREE = ("callbacks", "checkpoint", "epochs", "name", "num_workers", "output_dir", "resume", "init_from", "trainer", "data.cache")
+FREE: tuple[str, ...] = (
+    "callbacks",
+    "checkpoint",
+    "epochs",
+    "name",
+    "num_workers",
+    "output_dir",
+    "resume",
+    "init_from",
+    "trainer",
+    "data.cache",
+)
 FREE += ("data.cache_gb", "data.root", "data.scan_dir", "data.name")
 BATCH = "batch_size"
 

@@ -1,6 +1,6 @@
 """The composition root: a configuration becomes data, net, loss and trainer; trains, tests and records.
 
-    python train.py loss=focal  ->  cli  ->  train(request)  ->  module.training_step  ->  losses/focal.py
+python train.py loss=focal  ->  cli  ->  train(request)  ->  module.training_step  ->  losses/focal.py
 """
 
 from __future__ import annotations
@@ -11,64 +11,40 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from segtrain import callbacks as cb
+from segtrain.assemble import Parts, Request, assemble, plain
 from segtrain.build import build
 from segtrain.callbacks.tensorboard import describe_run, record_result
 from segtrain.checkpoint import KEY, initialise_from, load_checkpoint, load_net, sweep_temporaries
 from segtrain.console import log, log_to, score_table, set_up_logging
-from segtrain.data import DataSource
-from segtrain.datamodule import SegmentationDataModule
 from segtrain.errors import UserError
-from segtrain.module import SegmentationModule
 from segtrain.record import config_hash, environment, summarize
 from segtrain.resume import Resume, check_continuation, find_resume, newest
-from segtrain.runs import Run, clean_name, find_run, new_folder, point_latest, read_run, set_status, write_json, write_text
-from segtrain.seeds import derive, seed_torch
+from segtrain.runs import (
+    Run,
+    clean_name,
+    find_run,
+    new_folder,
+    point_latest,
+    read_run,
+    set_status,
+    write_json,
+    write_text,
+)
 from segtrain.task import Task
 from segtrain.trainer import build_trainer
 
 FOLDER = "SEGTRAIN_RUN_FOLDER"  # tells the run folder to the processes that Lightning starts
 DEFAULT_MODEL = "unet_tiny"  # not part of a run's name
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a command was given.
-
-    Args:
-        config: composed.
-        choices: option chosen in each group, such as {"loss": "focal"}.
-        overrides: as typed.
-        allow: packages whose code the configuration may name.
-        sweep: folder for this job of a sweep; None for a single run.
-    """
-
-    config: DictConfig
-    choices: Mapping[str, str]
-    overrides: list[str] = field(default_factory=list)
-    allow: tuple[str, ...] = ()
-    sweep: Path | None = None
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a configuration was built into; `config` has the data's task and statistics filled in."""
-
-    config: DictConfig
-    source: DataSource
-    module: SegmentationModule
-    data: SegmentationDataModule
 
 
 def train(request: Request) -> Run:
@@ -87,10 +63,12 @@ def train(request: Request) -> Run:
     if resume is not None:
         check_continuation(resume, plain(parts.config), log.warning)
     initial = _initial_weights(parts) if resume is None else ""
+    _trainer(parts, Path(os.devnull), request)  # finds wrong settings before a folder is made
     folder = resume.folder if resume is not None else _new_folder(request, parts)
     with _recorded(folder, request, parts, resume):
         log.info(_headline(parts, request, folder, resume) + initial)
         trainer, speed = _trainer(parts, folder, request, resume)
+        _describe(trainer, parts, resume)
         path = None if resume is None else str(resume.checkpoint)
         trainer.fit(parts.module, datamodule=parts.data, ckpt_path=path, weights_only=True)
         scores = score(trainer, parts, Run(folder).best, "test") if "test" in parts.source.splits else {}
@@ -102,46 +80,6 @@ def train(request: Request) -> Run:
             write_json(folder / "summary.json", summary)
             log.info(_closing(parts, folder, scores, summary))
     return read_run(folder)
-
-
-def assemble(request: Request) -> Parts:
-    """Build data, net, loss, augmentation and optimizer; nothing is written.
-
-    Raises:
-        UserError: whatever one of them refuses.
-    """
-    config, allow = request.config.copy(), request.allow
-    wanted = {key: value for key, value in plain(config.task).items() if key != "_target_"}
-    source: DataSource = _builder(config.data, "data", allow)(task=wanted)
-    with open_dict(config):
-        config.task = {"_target_": "segtrain.task.Task", **_plain_fields(source.task)}
-        config.stats = {"_target_": "segtrain.task.ClassStats", **_plain_fields(source.stats)}
-    seed_torch(derive(int(config.seed), "init"))
-    net = _builder(config.model, "model", allow)(
-        task=source.task, in_channels=source.channels, mean=source.mean, std=source.std
-    )
-    record = {"config": plain(config), "task": _plain_fields(source.task), "channels": source.channels}
-    module = SegmentationModule(
-        net.to(memory_format=torch.channels_last),
-        build(config.loss, "loss", allow),
-        source.task,
-        build(config.optim, "optim", allow),
-        config.monitor,
-        config.monitor_mode,
-        record | {"fingerprint": source.fingerprint},
-        **config.metrics,
-    )
-    return Parts(config, source, module, _datamodule(config, source, allow))
-
-
-def _datamodule(config: DictConfig, source: DataSource, allow: tuple[str, ...]) -> SegmentationDataModule:
-    augmentation = build(config.aug, "aug", allow)
-    augmentation.check(source.channels)
-    height, width = augmentation.size
-    pinned = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
-    return SegmentationDataModule(
-        source, augmentation, int(config.seed), config.batch_size, height * width, config.num_workers, pinned
-    )
 
 
 def score(trainer: Trainer, parts: Parts, checkpoint: Path, split: str) -> dict[str, float]:
@@ -202,7 +140,7 @@ def _initial_weights(parts: Parts) -> str:
 
 def _new_folder(request: Request, parts: Parts) -> Path:
     config, choices = parts.config, request.choices
-    if rank_zero_only.rank != 0 and FOLDER in os.environ:
+    if _rank() != 0 and FOLDER in os.environ:
         return Path(os.environ[FOLDER])
     output_dir = Path(config.output_dir)
     if request.sweep is not None:
@@ -219,7 +157,7 @@ def _new_folder(request: Request, parts: Parts) -> Path:
 @contextmanager
 def _recorded(folder: Path, request: Request, parts: Parts, resume: Resume | None) -> Iterator[None]:
     """Write down what is run; note its status; keep its log."""
-    if rank_zero_only.rank != 0:
+    if _rank() != 0:
         yield
         return
     if resume is None:
@@ -228,6 +166,7 @@ def _recorded(folder: Path, request: Request, parts: Parts, resume: Resume | Non
         write_text(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(request.overrides))))
     write_text(folder / "config.yaml", OmegaConf.to_yaml(parts.config, resolve=True))
     set_status(folder, "running")
+    sweep_temporaries(folder / "checkpoints")
     point_latest(Path(parts.config.output_dir), folder)
     handler = log_to(folder / "train.log")
     try:
@@ -242,13 +181,12 @@ def _recorded(folder: Path, request: Request, parts: Parts, resume: Resume | Non
         os.environ.pop(FOLDER, None)
 
 
-def _trainer(parts: Parts, folder: Path, request: Request, resume: Resume | None) -> tuple[Trainer, cb.Speed]:
+def _trainer(parts: Parts, folder: Path, request: Request, resume: Resume | None = None) -> tuple[Trainer, cb.Speed]:
     config, checkpoints, speed = parts.config, folder / "checkpoints", cb.Speed()
-    sweep_temporaries(checkpoints)
     extra = {name: node for name, node in config.callbacks.items() if name != "pictures"}
     around: list[Callback] = [
-        cb.StepSeeds(int(config.seed)),
-        cb.NonFiniteGuard(config.trainer.check),
+        cb.StepSeeds(config.seed),
+        cb.NonFiniteGuard(config.trainer.check, config.trainer.log_every),
         speed,
         cb.Pictures(config.callbacks.pictures.samples, folder / "plots"),
         cb.StepBar(Console()),
@@ -259,11 +197,15 @@ def _trainer(parts: Parts, folder: Path, request: Request, resume: Resume | None
     ]
     purge = None if resume is None else resume.step
     logger = TensorBoardLogger(str(folder), name="", version="", default_hp_metric=False, purge_step=purge)
-    trainer = build_trainer(plain(config.trainer), config.epochs, around, [logger], config.deterministic)
-    if trainer.is_global_zero and resume is None:
-        texts = {"config": OmegaConf.to_yaml(config, resolve=True), "command": shlex.join(sys.argv)}
+    return build_trainer(plain(config.trainer), config.epochs, around, [logger], config.deterministic), speed
+
+
+def _describe(trainer: Trainer, parts: Parts, resume: Resume | None) -> None:
+    """Tell TensorBoard what is run; a run that is continued has been told."""
+    logger = trainer.loggers[0]
+    if trainer.is_global_zero and resume is None and isinstance(logger, TensorBoardLogger):
+        texts = {"config": OmegaConf.to_yaml(parts.config, resolve=True), "command": shlex.join(sys.argv)}
         describe_run(logger, texts | {"data": "\n".join(parts.source.notes)})
-    return trainer, speed
 
 
 def _summary(
@@ -276,11 +218,12 @@ def _summary(
     summary = {"status": "done", "command": shlex.join(sys.argv), **names, **settings, "data": parts.source.name}
     summary |= summarize(folder / "metrics.csv", config.monitor, config.monitor_mode, scores)
     (folder / "hparams.yaml").unlink(missing_ok=True)  # an empty file of Lightning's logger
-    if trainer.is_global_zero:
+    logger = trainer.loggers[0]
+    if trainer.is_global_zero and isinstance(logger, TensorBoardLogger):
         columns = {**names, "encoder": config.model.get("encoder"), **settings, "data": parts.source.name}
         best = {f"val_best/{k}": v for k, v in summary["val_best"].items() if k in ("iou", "dice") and v is not None}
         shown = {key: value for key, value in columns.items() if value is not None}
-        record_result(trainer.loggers[0], shown, best, trainer.global_step)
+        record_result(logger, shown, best, trainer.global_step)
     return summary
 
 
@@ -310,20 +253,5 @@ def _closing(parts: Parts, folder: Path, scores: Mapping[str, float], summary: M
     return "\n".join(lines)
 
 
-def plain(config: Any) -> Any:
-    """A configuration as plain containers, resolved."""
-    return OmegaConf.to_container(config, resolve=True)
-
-
-def _builder(node: DictConfig, key: str, allow: tuple[str, ...]) -> Any:
-    """What a node describes, still to be called with the objects that no yaml can hold."""
-    node = node.copy()
-    with open_dict(node):
-        node["_partial_"] = True
-    return build(node, key, allow)
-
-
-def _plain_fields(instance: Any) -> dict[str, Any]:
-    """Fields of a dataclass as lists and numbers, for yaml and checkpoints."""
-    fields = asdict(instance)
-    return {k: [list(v) if isinstance(v, tuple) else v for v in x] if isinstance(x, tuple) else x for k, x in fields.items()}
+def _rank() -> int:
+    return int(getattr(rank_zero_only, "rank", 0))

@@ -1,9 +1,9 @@
 """Run folders: where a run lives, what stands in it, and how it is found again. Imports nothing heavy.
 
-    outputs/<name>/<loss>-<aug>-s<seed>_<MMDD-HHMM>[-k]/
-        config.yaml overrides.yaml env.json train.log status metrics.csv summary.json
-        checkpoints/{best,last}.ckpt   plots/*.png   events.out.tfevents.*
-    outputs/latest -> the last one
+outputs/<name>/<loss>-<aug>-s<seed>_<MMDD-HHMM>[-k]/
+    config.yaml overrides.yaml env.json train.log status metrics.csv summary.json
+    checkpoints/{best,last}.ckpt   plots/*.png   events.out.tfevents.*
+outputs/latest -> the last one
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def new_folder(parent: Path, label: str, now: datetime | None = None) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise UserError(f"output_dir: {folder} cannot be made ({error.strerror}); choose another output_dir") from error
+            raise UserError(
+                f"output_dir: {folder} cannot be made ({error.strerror}); choose another output_dir"
+            ) from error
         return folder
     raise UserError(f"{parent}: a thousand runs named {name}; choose another name")
 

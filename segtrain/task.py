@@ -125,16 +125,18 @@ def check_shapes(logits: Tensor, target: Tensor, task: Task) -> None:
     Raises:
         UserError: wrong rank, channels, size or dtype.
     """
-    expected = _expected_target(logits.shape, task)
     if logits.ndim != 4 or logits.shape[1] != task.num_classes:
         wanted = f"[N, {task.num_classes}, H, W]"
         raise UserError(f"{task.mode}: logits must be {wanted}, got {list(logits.shape)}")
+    expected = _expected_target(logits.shape, task)
     if list(target.shape) != expected:
         raise UserError(f"{task.mode}: target must be {expected}, got {list(target.shape)}")
     if not logits.is_floating_point():
         raise UserError(f"logits must be floating point, got {logits.dtype}")
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise UserError(f"target must hold integer ids (int64 or uint8), got {target.dtype}")
+    if target.dtype == torch.uint8 and not 0 <= task.ignore_index <= 255:
+        raise UserError(f"a uint8 target cannot hold the ignore index {task.ignore_index}; use int64")
 
 
 def _expected_target(shape: torch.Size, task: Task) -> list[int]:

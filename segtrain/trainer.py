@@ -56,7 +56,7 @@ def build_trainer(
 
 
 def choose_accelerator(requested: str) -> str:
-    """"cpu", "gpu" or "mps": what was asked for, or the best there is.
+    """ "cpu", "gpu" or "mps": what was asked for, or the best there is.
 
     Raises:
         UserError: a GPU was asked for and there is none.
@@ -87,7 +87,7 @@ def choose_precision(requested: str, accelerator: str) -> str:
 def has_native_bf16(accelerator: str) -> bool:
     """Whether the hardware multiplies bfloat16 itself."""
     if accelerator == "gpu":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if accelerator == "cpu":
         known = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, name, bool)() for name in known)

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import albumentations as A
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -28,6 +29,7 @@ from segtrain.errors import UserError
 
 Array = npt.NDArray[np.generic]
 OpConfig = Mapping[str, Any]
+TRIALS = 8  # of each op at start: D4 and quarter turns swap height and width in half of them
 
 
 class Augmentation:
@@ -64,26 +66,34 @@ class Augmentation:
         """
         # two generators, as the library wants; set_random_seed would give all nested ops the same stream
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        layers = mask.ndim == 3
-        result = self._compose(image=image, mask=np.moveaxis(mask, 0, -1) if layers else mask)
-        changed = np.moveaxis(result["mask"], -1, 0) if layers else result["mask"]
-        return np.ascontiguousarray(result["image"]), np.ascontiguousarray(changed)
+        target = "masks" if mask.ndim == 3 else "mask"  # as channels of one mask, only the first would be filled
+        result = self._compose(image=image, **{target: mask})
+        return np.ascontiguousarray(result["image"]), np.ascontiguousarray(result[target])
 
     def check(self, channels: int) -> None:
-        """Try each op once on a small blank image of so many channels.
+        """Try each op a few times on a blank crop of so many channels.
 
         Raises:
-            UserError: naming the op that cannot work on such images.
+            UserError: naming the op that cannot work on such images, or that changes the size of the crop.
         """
-        image, mask = np.zeros((64, 64, channels), np.uint8), np.zeros((64, 64), np.uint8)
         for name, op in self.ops.items():
+            key = f"aug.train.{name} ({op.__class__.__name__})"
+            geometric = isinstance(op, A.DualTransform)
+            size, trials = (self.size, TRIALS) if geometric else ((64, 64), 1)
+            always = A.Compose([op.__class__(**(op.get_transform_init_args() | {"p": 1.0}))], seed=0)
+            blank = {"image": np.zeros((*size, channels), np.uint8), "mask": np.zeros(size, np.uint8)}
             try:
-                A.Compose([op.__class__(**(op.get_transform_init_args() | {"p": 1.0}))])(image=image, mask=mask)
-            except (ValueError, TypeError, NotImplementedError) as error:
+                shapes = {always(**blank)["image"].shape[:2] for _ in range(trials)}
+            except (ValueError, TypeError, NotImplementedError, cv2.error) as error:
+                reason = " ".join(str(error).split())
                 raise UserError(
-                    f"aug.train.{name} ({op.__class__.__name__}) cannot work on images of {channels} channels "
-                    f"({error}); remove it with ~aug.train.{name}"
+                    f"{key} cannot work on images of {channels} channels ({reason}); remove it with ~aug.train.{name}"
                 ) from error
+            if shapes != {size}:
+                raise UserError(
+                    f"{key} makes {min(shapes - {size})} of a crop of {size} pixels; give a square crop if it turns "
+                    f"images, or remove it with ~aug.train.{name}"
+                )
 
 
 def crop_size(crop: Any) -> tuple[int, int]:
@@ -111,7 +121,9 @@ def build_op(name: str, config: OpConfig, ignore_index: int) -> Any:
     """
     key = f"aug.train.{name}"
     if not isinstance(config, Mapping) or "op" not in config:
-        raise UserError(f"{key} must be a mapping with the key op, such as {{op: HorizontalFlip, p: 0.5}}; got {config!r}")
+        raise UserError(
+            f"{key} must be a mapping with the key op, such as {{op: HorizontalFlip, p: 0.5}}; got {config!r}"
+        )
     kind = _op_class(key, str(config["op"]))
     known = inspect.signature(kind).parameters
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k != "op"}

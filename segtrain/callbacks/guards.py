@@ -28,14 +28,16 @@ class NonFiniteGuard(Callback):
 
     Args:
         check: "log" reads the flag at each log interval, "step" at each step (slower, names the step's files).
+        log_every: steps of a log interval.
 
     Raises:
         UserError: at construction for another word; in training, when a number was not finite: it names the step,
             where it appeared, the learning rate and the samples since the last reading.
     """
 
-    def __init__(self, check: str = "log") -> None:
+    def __init__(self, check: str = "log", log_every: int = 50) -> None:
         self.check = checks.choice("trainer.check", check, ("log", "step"))
+        self.interval = 1 if check == "step" else checks.whole("trainer.log_every", log_every, 1)
         self._first = torch.full((len(PLACES),), NEVER)
         self._norm = mean_metric()
         self._seen: list[str] = []
@@ -64,7 +66,7 @@ class NonFiniteGuard(Callback):
         # the counter stands behind the step already, unless gradients are still being accumulated
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
         self._mark(1, outputs["loss"], trainer.global_step - int(stepped))
-        if self.check == "step" or (batch_idx + 1) % trainer.log_every_n_steps == 0:
+        if (batch_idx + 1) % self.interval == 0:
             self.read(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -101,7 +103,9 @@ class NonFiniteGuard(Callback):
         step = min(first)
         where = " and ".join(place for place, at in zip(PLACES, first, strict=True) if at == step)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        samples = ", ".join(self._seen[:SHOWN]) + (f" ... ({len(self._seen)} in all)" if len(self._seen) > SHOWN else "")
+        samples = ", ".join(self._seen[:SHOWN]) + (
+            f" ... ({len(self._seen)} in all)" if len(self._seen) > SHOWN else ""
+        )
         raise UserError(
             f"training stopped: the {where} of step {step} (epoch {trainer.current_epoch + 1}) is not finite; "
             f"learning rate {rate:.3g}, samples since the last check: {samples}. Lower lr, look at these images, "

@@ -6,7 +6,7 @@ They go to TensorBoard and, at the end, as PNG files into the run's folder `plot
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -16,6 +16,7 @@ from PIL import Image
 from segtrain import checks
 from segtrain.draw import Picture, colorize, overlay, panel, stack, to_rgb
 from segtrain.metrics import SegmentationMetrics, predict_ids
+from segtrain.module import SegmentationModule
 from segtrain.task import Batch, Task
 
 TRAIN_SHOWN = 8
@@ -40,7 +41,7 @@ class Pictures(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         """Show the first batch, as the net gets it."""
         if trainer.global_step == 0 and batch_idx == 0 and trainer.is_global_zero:
-            self._show(trainer, "train/batch", batch_picture(batch, pl_module.task))
+            self._show(trainer, "train/batch", batch_picture(batch, _module(pl_module).task))
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a new picture."""
@@ -57,7 +58,7 @@ class Pictures(Callback):
     ) -> None:
         """Keep the first samples; their order never changes."""
         if trainer.is_global_zero and len(self._rows) < self.samples:
-            rows = prediction_rows(batch, outputs["logits"], pl_module.task)
+            rows = prediction_rows(batch, outputs["logits"], _module(pl_module).task)
             self._rows += rows[: self.samples - len(self._rows)]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -69,17 +70,21 @@ class Pictures(Callback):
         """Keep the last predictions as a file, and show the confusion of the last validation."""
         if trainer.is_global_zero and self._rows:
             save_png(stack(self._rows), self.folder / "predictions.png")
-            self._show(trainer, "val/confusion", confusion_picture(pl_module.scores["val"]))
+            self._show(trainer, "val/confusion", confusion_picture(_module(pl_module).counts("val")))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the confusion of the test split."""
         if trainer.is_global_zero:
-            save_png(confusion_picture(pl_module.scores["test"]), self.folder / "confusion.png")
+            save_png(confusion_picture(_module(pl_module).counts("test")), self.folder / "confusion.png")
 
     def _show(self, trainer: Trainer, tag: str, picture: Picture) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image(tag, picture, trainer.global_step, dataformats="HWC")
+
+
+def _module(module: LightningModule) -> SegmentationModule:
+    return cast(SegmentationModule, module)
 
 
 def batch_picture(batch: Batch, task: Task) -> Picture:
@@ -104,10 +109,14 @@ def confusion_picture(metrics: SegmentationMetrics) -> Picture:
 
     task, counts = metrics.task, metrics.counts.cpu().double().numpy()
     names = list(task.names)
-    matrices = [("", counts, names)] if task.exclusive else [(n, c, ["no", "yes"]) for n, c in zip(names, counts, strict=True)]
+    matrices = (
+        [("", counts, names)] if task.exclusive else [(n, c, ["no", "yes"]) for n, c in zip(names, counts, strict=True)]
+    )
     side = 2.5 + 0.45 * len(matrices[0][2])
     figure = Figure(figsize=(side * len(matrices), side), dpi=100, layout="constrained")
-    for axes, (title, matrix, labels) in zip(figure.subplots(1, len(matrices), squeeze=False)[0], matrices, strict=True):
+    for axes, (title, matrix, labels) in zip(
+        figure.subplots(1, len(matrices), squeeze=False)[0], matrices, strict=True
+    ):
         share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
         axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
         axes.set(title=title, xlabel="predicted", ylabel="truth")
@@ -123,7 +132,7 @@ def figure_picture(figure: Any) -> Picture:
     """A matplotlib figure as an RGB array; no display, no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 

@@ -40,7 +40,9 @@ class StepBar(Callback):
 
     def _start(self, trainer: Trainer) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-        self._bar = Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True, refresh_per_second=4)
+        self._bar = Progress(
+            *columns, TimeRemainingColumn(), console=self.console, transient=True, refresh_per_second=4
+        )
         self._task = self._bar.add_task(f"epoch {trainer.current_epoch + 1}", total=trainer.num_training_batches)
         self._bar.start()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
@@ -35,10 +36,10 @@ def record_result(
 
     Written directly: Lightning's log_hyperparams adds a false 0 at step 0 to each score.
     """
-    writer: SummaryWriter = logger.experiment
+    writer: Any = logger.experiment
     for tag, value in scores.items():
         writer.add_scalar(tag, value, step)
     file_writer = writer._get_file_writer()
-    for summary in hparams(dict(choices), dict.fromkeys(scores, 0.0)):
+    for summary in hparams(dict(choices), dict.fromkeys(scores, 0.0)):  # type: ignore[no-untyped-call]
         file_writer.add_summary(summary)
     writer.flush()

@@ -20,7 +20,19 @@ COMMANDS = {
     "env": ("segtrain.cli.files", "env", "versions and devices, for bug reports"),
 }
 WITH_VALUE = ("--config-dir", "--allow")
-HYDRA_FLAGS = ("-m", "--multirun", "--cfg", "-c", "--info", "-i", "-sc", "--shell-completion", "--resolve", "--package", "-p")
+HYDRA_FLAGS = (
+    "-m",
+    "--multirun",
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "-sc",
+    "--shell-completion",
+    "--resolve",
+    "--package",
+    "-p",
+)
 
 
 @dataclass

@@ -9,13 +9,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -28,9 +31,7 @@ PATH_KEYS = ("run", "input", "output", "output_dir", "resume", "init_from", "dat
 SPECIAL = set(",=(){}[]' \"")
 
 
-def compose(
-    name: str, overrides: list[str], config_dir: str | Path | None = None
-) -> tuple[DictConfig, dict[str, str]]:
+def compose(name: str, overrides: list[str], config_dir: str | Path | None = None) -> tuple[DictConfig, dict[str, str]]:
     """Compose a configuration.
 
     Args:
@@ -45,10 +46,11 @@ def compose(
         UserError: a word that cannot be read, an unknown key or option, or a value that is missing.
     """
     words = [quoted(word) for word in overrides]
+    use_folder(config_dir)
     try:
-        config = _compose(name, words, config_dir)
+        config = _compose(name, words)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_explain(name, words, config_dir, error)) from error
+        raise UserError(_explain(name, words, error)) from error
     choices = {str(group): str(option) for group, option in config.hydra.runtime.choices.items() if option is not None}
     with open_dict(config):
         del config["hydra"]
@@ -58,24 +60,34 @@ def compose(
     return config, choices
 
 
-def search_path(config_dir: str | Path | None) -> tuple[str, list[str]]:
-    """(folder of the primary search path, overrides that add ours behind it).
+class OwnFolder(SearchPathPlugin):
+    """Puts the user's --config-dir before our files (Hydra's own flag appends it: edited copies would lose)."""
+
+    folder: ClassVar[Path | None] = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Called by Hydra whenever it makes its search path."""
+        if OwnFolder.folder is not None:
+            search_path.prepend("--config-dir", f"file://{OwnFolder.folder}")
+
+
+def use_folder(config_dir: str | Path | None) -> None:
+    """Look for configuration files in this folder first, from now on.
 
     Raises:
         UserError: no such folder.
     """
-    if config_dir is None:
-        return str(CONF), []
-    folder = Path(config_dir).expanduser().resolve()
-    if not folder.is_dir():
+    folder = None if config_dir is None else Path(config_dir).expanduser().resolve()
+    if folder is not None and not folder.is_dir():
         raise UserError(f"--config-dir {config_dir}: no such folder")
-    return str(folder), [f"hydra.searchpath=['file://{CONF}']"]
+    OwnFolder.folder = folder
+    if OwnFolder not in Plugins.instance().discover(SearchPathPlugin):
+        Plugins.instance().register(OwnFolder)
 
 
-def _compose(name: str, words: list[str], config_dir: str | Path | None) -> DictConfig:
-    folder, extra = search_path(config_dir)
-    with initialize_config_dir(config_dir=folder, version_base="1.3"):
-        return hydra_compose(name, [*words, *extra], return_hydra_config=True)
+def _compose(name: str, words: list[str]) -> DictConfig:
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        return hydra_compose(name, words, return_hydra_config=True)
 
 
 def quoted(word: str) -> str:
@@ -126,19 +138,19 @@ def _nearest_command(word: str) -> str:
     return did_you_mean(word, COMMANDS)
 
 
-def _explain(name: str, words: list[str], config_dir: str | Path | None, error: Exception) -> str:
+def _explain(name: str, words: list[str], error: Exception) -> str:
     """One sentence about the first word that does not compose."""
     parse_overrides(words)
     good: list[str] = []
     # Hydra chooses options before it sets values, whatever the order of the words
     for word in sorted(words, key=lambda w: w.partition("=")[0] not in groups()):
         try:
-            _compose(name, [*good, word], config_dir)
+            _compose(name, [*good, word])
             good.append(word)
         except MissingConfigException as missing:
             return _unknown_option(word, missing)
         except (HydraException, OmegaConfBaseException) as failure:
-            return _unknown_key(word, _compose(name, good, config_dir), failure)
+            return _unknown_key(word, _compose(name, good), failure)
     return " ".join(str(error).split())
 
 

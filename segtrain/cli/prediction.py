@@ -29,11 +29,15 @@ def predict(arguments: Arguments) -> int:
     predictor = load_predictor(checkpoint, device, choose_precision(config.trainer.precision, accelerator))
     failures: list[str] = []
     started, done = time.monotonic(), 0
-    for done, path in enumerate(predict_files(predictor, images, output, config.reader, config.overlay, failures.append), 1):
+    for done, path in enumerate(
+        predict_files(predictor, images, output, config.reader, config.overlay, failures.append), 1
+    ):
         if sys.stdout.isatty():
             print(f"\r{done + len(failures)}/{len(images)}  {path.name[:60]:60}", end="", flush=True)
     seconds = time.monotonic() - started
-    log.info(f"\n{done} masks in {output} ({done / max(seconds, 1e-9):.1f} images/s); ids: 0 .. {len(predictor.task.names)}")
+    log.info(
+        f"\n{done} masks in {output} ({done / max(seconds, 1e-9):.1f} images/s); ids: 0 .. {len(predictor.task.names)}"
+    )
     if failures:
         listed = "".join(f"\n  {failure}" for failure in failures[:20])
         raise UserError(f"{len(failures)} of {len(images)} images could not be read:{listed}")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from segtrain.cli import Arguments
-from segtrain.cli.compose import compose, expand, parse_overrides, quoted, search_path
+from segtrain.cli.compose import compose, expand, parse_overrides, quoted, use_folder
+from segtrain.cli.conf import CONF
 from segtrain.errors import UserError
 from segtrain.runs import clean_name
 
@@ -24,7 +25,7 @@ def train(arguments: Arguments) -> int:
         return _hydra(arguments, lambda config: None)
     overrides = continued(arguments.overrides)
     config, choices = compose("train", overrides, arguments.config_dir)
-    from segtrain.run import Request
+    from segtrain.assemble import Request
     from segtrain.run import train as run_training
 
     run_training(Request(config, choices, overrides, tuple(arguments.allow)))
@@ -34,7 +35,7 @@ def train(arguments: Arguments) -> int:
 def evaluate(arguments: Arguments) -> int:
     """Score a run; its own settings apply, changed by those typed."""
     config, _ = compose("evaluate", arguments.overrides, arguments.config_dir)
-    from segtrain.run import Request
+    from segtrain.assemble import Request
     from segtrain.run import evaluate as run_evaluation
     from segtrain.runs import find_run
 
@@ -75,8 +76,11 @@ def stored_overrides(folder: Path) -> list[str]:
 def sweep(arguments: Arguments) -> int:
     """Train every combination; each in a folder named by what differs, so that it is found again."""
     for words in expand(arguments.overrides):
-        fixed = [w for w, o in zip(arguments.overrides, parse_overrides(arguments.overrides), strict=True)
-                 if not o.is_sweep_override() and w not in words]
+        fixed = [
+            w
+            for w, o in zip(arguments.overrides, parse_overrides(arguments.overrides), strict=True)
+            if not o.is_sweep_override() and w not in words
+        ]
         compose("train", fixed + words, arguments.config_dir)
     parsed = parse_overrides([quoted(word) for word in arguments.overrides])
     swept = [o.get_key_element() for o in parsed if o.is_sweep_override()]
@@ -86,7 +90,7 @@ def sweep(arguments: Arguments) -> int:
     def job(config: Any) -> float | None:
         from hydra.core.hydra_config import HydraConfig
 
-        from segtrain.run import Request
+        from segtrain.assemble import Request
         from segtrain.run import train as run_training
 
         hydra = HydraConfig.get()
@@ -104,7 +108,9 @@ def sweep(arguments: Arguments) -> int:
 
     _hydra(arguments, job)
     if failed:
-        raise UserError(f"{len(failed)} runs of the sweep failed: {'; '.join(failed)}; the same command tries them again")
+        raise UserError(
+            f"{len(failed)} runs of the sweep failed: {'; '.join(failed)}; the same command tries them again"
+        )
     return 0
 
 
@@ -131,14 +137,14 @@ def _hydra(arguments: Arguments, job: Any) -> int:
     import hydra
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise, so that the error becomes one sentence here
-    folder, extra = search_path(arguments.config_dir)
+    use_folder(arguments.config_dir)
     words = [quoted(word) for word in arguments.overrides]
-    if {"-m", "--multirun"} & set(arguments.hydra):
-        extra += ["hydra.sweep.subdir=.", "hydra.sweep.dir=${output_dir}/sweeps"]
+    multirun = {"-m", "--multirun"} & set(arguments.hydra)
+    extra = ["hydra.sweep.subdir=.", "hydra.sweep.dir=${output_dir}/sweeps"] if multirun else []
     program = sys.argv[0]
     before, sys.argv = sys.argv, [program, *arguments.hydra, *words, *extra]
     try:
-        hydra.main(config_path=folder, config_name=arguments.command, version_base="1.3")(job)()
+        hydra.main(config_path=str(CONF), config_name=arguments.command, version_base="1.3")(job)()
     finally:
         sys.argv = before
     return 0

@@ -8,6 +8,7 @@ file that holds {0, 255} has ignored pixels, not a foreground.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segtrain import checks
 from segtrain.data.readers import IdArray
 from segtrain.errors import UserError
 from segtrain.task import IGNORE, Color, Task
@@ -76,7 +78,7 @@ def read_declared(root: Path) -> Declared | None:
         if described.is_file():
             return _from_json(described)
         return _from_text(listed) if listed.is_file() else None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         path = described if described.is_file() else listed
         raise UserError(f"{path}: cannot be read as a list of classes ({error}); see docs/data.md") from error
 
@@ -85,7 +87,9 @@ def _from_json(path: Path) -> Declared:
     content = json.loads(path.read_text(encoding="utf-8"))
     classes = [FileClass(int(c["id"]), str(c["name"]), _rgb(c.get("palette"))) for c in content["classes"]]
     ignored = content.get("ignore_index")
-    return Declared(_ordered(classes), frozenset() if ignored is None else {int(ignored)}, content.get("task"), path.name)
+    return Declared(
+        _ordered(classes), frozenset() if ignored is None else {int(ignored)}, content.get("task"), path.name
+    )
 
 
 def _from_text(path: Path) -> Declared:
@@ -100,6 +104,11 @@ def _from_text(path: Path) -> Declared:
 
 
 def _ordered(classes: list[FileClass]) -> list[FileClass]:
+    for what, values in (("id", [c.id for c in classes]), ("name", [c.name for c in classes])):
+        if twice := [value for value, n in Counter(values).items() if n > 1]:
+            raise ValueError(f"the {what} {twice[0]} stands there twice")
+    if wrong := [c.id for c in classes if not 0 <= c.id <= LARGEST_ID]:
+        raise ValueError(f"the id {wrong[0]} is not in 0 .. {LARGEST_ID}")
     return sorted(classes, key=lambda c: c.id)
 
 
@@ -115,7 +124,7 @@ def declared_from_ids(ids: Collection[int], num_classes: int | None) -> Declared
     Raises:
         UserError: a single id, which leaves nothing to learn.
     """
-    if num_classes is not None:
+    if num_classes is not None and num_classes != 1:  # 1 is what a binary task has: two ids
         return Declared([FileClass(i, f"class_{i}") for i in range(num_classes)], {IGNORE})
     found = sorted(ids)
     ignored = {IGNORE} if IGNORE in found and found != [0, IGNORE] else set()
@@ -144,7 +153,8 @@ def build_class_map(
     Raises:
         UserError: an unknown id, or a request that contradicts the data.
     """
-    ignored = {int(i) for i in ignore_ids} | set(declared.ignored)
+    ignored = {checks.whole("data.ignore_ids", i, 0, LARGEST_ID) for i in ignore_ids}
+    ignored |= {i for i in declared.ignored if 0 <= i <= LARGEST_ID}  # -1 is a way to say that there is none
     real = [c for c in declared.classes if c.id not in ignored]
     groups = _groups(real, view) if view else [(c.name, [c]) for c in real]
     mode = _mode(request, declared, len(groups), viewed=bool(view))
@@ -169,16 +179,20 @@ def _groups(real: list[FileClass], view: Mapping[int | str, str]) -> Groups:
             options = ", ".join(f"{c.id} {c.name}" for c in real)
             raise UserError(f"data.classes: {key!r} is not a class of this data; it has: {options}")
         named.setdefault(str(name), []).append(known[key])
-    listed = {c.id for members in named.values() for c in members}
+    listed = [c.id for members in named.values() for c in members]
+    if len(set(listed)) < len(listed):
+        raise UserError(f"data.classes lists a class twice, by id and by name: {dict(view)}")
     rest = [c for c in real if c.id not in listed]
-    if rest:
+    if rest or "background" in named:
         named = {"background": rest + named.pop("background", [])} | named
     return list(named.items())
 
 
 def _mode(request: Mapping[str, Any], declared: Declared, groups: int, viewed: bool) -> str:
     if groups < 2:
-        raise UserError(f"at least two classes are needed to learn from, {declared.origin} and data.classes leave {groups}")
+        raise UserError(
+            f"at least two classes are needed to learn from, {declared.origin} and data.classes leave {groups}"
+        )
     mode = str(request["mode"])
     if mode == "auto":
         mode = (None if viewed else declared.mode) or ("binary" if groups == 2 else "multiclass")
@@ -193,11 +207,13 @@ def _mode(request: Mapping[str, Any], declared: Declared, groups: int, viewed: b
 def _task(request: Mapping[str, Any], mode: str, shown: Groups) -> Task:
     wanted = request.get("num_classes")
     if wanted is not None and wanted != len(shown):
-        raise UserError(f"task.num_classes={wanted}, but the data has {len(shown)} in mode {mode}: {[n for n, _ in shown]}")
+        raise UserError(
+            f"task.num_classes={wanted}, but the data has {len(shown)} in mode {mode}: {[n for n, _ in shown]}"
+        )
     ignore_index = int(request.get("ignore_index", IGNORE))
     if not 0 <= ignore_index <= 255:
         raise UserError(f"task.ignore_index must be in [0, 255], since masks are 8-bit in memory; got {ignore_index}")
-    colors = [members[0].color for _, members in shown]
-    palette = request.get("palette") or ([] if None in colors else colors)
+    colors = [members[0].color for _, members in shown if members[0].color is not None]
+    palette = request.get("palette") or (colors if len(colors) == len(shown) else [])
     names = request.get("names") or [name for name, _ in shown]
     return Task(mode, len(shown), ignore_index, names, palette)

@@ -1,7 +1,7 @@
 """`data=folder`: images in images/<split>/, masks of the same stem in masks/<split>/.
 
-    root/images/train/a.jpg    root/masks/train/a.png    (val and test likewise; test may be missing)
-    root/dataset.json or root/classes.txt                (optional: class ids, names, colours, ignored ids)
+root/images/train/a.jpg    root/masks/train/a.png    (val and test likewise; test may be missing)
+root/dataset.json or root/classes.txt                (optional: class ids, names, colours, ignored ids)
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from segtrain import checks
 from segtrain.data.cache import RamCache
@@ -95,10 +97,12 @@ class FolderExamples:
     def read(self, index: int) -> tuple[Array, Array]:
         """Image [H, W, 3] uint8 and canonical mask; raises UserError where a file has changed or gone."""
         pair = self._pairs[index]
-        ids = read_mask(pair.mask)
-        if unknown := self._class_map.unknown({int(i) for i in (ids.min(), ids.max())}):
-            raise UserError(f"{pair.mask}: ids {unknown} are none of the classes; the file has changed since the start")
-        return read_image(pair.image, self._reader), self._class_map.apply(ids)
+        image, ids = read_image(pair.image, self._reader), read_mask(pair.mask)
+        unknown = self._class_map.unknown(np.unique(ids).tolist())
+        if unknown or not image.shape[:2] == ids.shape == tuple(self.sizes[index]):
+            found = f"{ids.shape[1]} x {ids.shape[0]} pixels, unknown ids {unknown}"
+            raise UserError(f"{pair.mask}: image or mask has changed since the start ({found}); start again")
+        return image, self._class_map.apply(ids)
 
 
 def find_pairs(root: Path) -> dict[str, list[Pair]]:

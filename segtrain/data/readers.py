@@ -6,13 +6,15 @@ OpenCV turns the ids 0, 1, 2 of a palette PNG into grey values 0, 38, 75.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from segtrain import checks
 from segtrain.errors import UserError
@@ -22,9 +24,11 @@ IdArray = npt.NDArray[np.integer]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # whatever the file is called: Pillow would start Ghostscript for EPS
 EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 ID_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 MAX_PIXELS = 100_000_000  # a 17 KB file can hold 12,000 x 12,000 pixels; refuse before decoding
+DEEP = re.compile(";16[BLN]")  # Pillow's name of 16-bit data that it would cut to 8 bits: "RGB;16B"
 ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 Image.MAX_IMAGE_PIXELS = None  # our own check, with its own message, stands in `open_image`
 
@@ -36,12 +40,13 @@ def open_image(path: Path) -> Image.Image:
         UserError: missing, empty, no image, or more pixels than MAX_PIXELS.
     """
     try:
-        image = Image.open(path)
+        image = Image.open(path, formats=FORMATS)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # a damaged header makes Pillow raise anything, TypeError included
         raise UserError(f"{path}: not a readable image ({_contents(path)}); replace or remove it") from error
     if image.width * image.height > MAX_PIXELS:
+        image.close()
         raise UserError(f"{path}: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}; cut it into tiles")
     return image
 
@@ -65,7 +70,8 @@ def read_image(path: Path, reader: str = "opencv") -> ImageArray:
         if header.mode not in ("L", "RGB"):  # readers disagree on the rest, so Pillow converts it for all
             return decode(path, header)
         size = (header.height, header.width)
-    array = READERS[reader](path)
+    with _naming(path, f"{reader} cannot decode it", "replace or remove it, or try another data.reader"):
+        array = READERS[reader](path)
     if array is None or array.shape[:2] != size:
         raise UserError(f"{path}: damaged, {reader} cannot decode it; replace or remove it")
     return array
@@ -77,11 +83,19 @@ def check_header(path: Path, header: Image.Image) -> None:
     Raises:
         UserError: naming the file and the remedy.
     """
-    if getattr(header, "n_frames", 1) > 1:
-        raise UserError(f"{path}: holds {header.n_frames} pages, an image must have one; split it")  # type: ignore[attr-defined]
-    if header.mode not in EIGHT_BIT:
-        raise UserError(f"{path}: pixels of mode {header.mode}, only 8-bit images are read; convert it to 8 bits")
-    turned = header.getexif().get(ORIENTATION, 1)
+    _check_layout(path, header)
+    deep = any(DEEP.search(str(tile.args)) for tile in getattr(header, "tile", ()))
+    if deep or header.mode not in EIGHT_BIT:
+        depth = "16 bits" if deep else f"mode {header.mode}"
+        raise UserError(f"{path}: pixels of {depth}, only 8-bit images are read; convert it to 8 bits")
+
+
+def _check_layout(path: Path, header: Image.Image) -> None:
+    with _naming(path):
+        pages = getattr(header, "n_frames", 1)
+        turned = Image.Image.getexif(header).get(ORIENTATION, 1)  # the PNG class's own would decode the whole file
+    if pages > 1:
+        raise UserError(f"{path}: holds {pages} pages, an image must have one; split it")
     if turned not in (0, 1):
         raise UserError(f"{path}: EXIF says it is rotated (orientation {turned}); save it upright, without the tag")
 
@@ -92,10 +106,19 @@ def decode(path: Path, header: Image.Image) -> ImageArray:
     Raises:
         UserError: the file is damaged.
     """
-    try:
+    with _naming(path):
         return np.asarray(header.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: damaged ({error}); replace or remove it") from error
+
+
+@contextmanager
+def _naming(path: Path, what: str = "damaged", remedy: str = "replace or remove it") -> Iterator[None]:
+    """Decoders raise whatever they like at a damaged file (OSError, SyntaxError, TypeError, cv2.error): say which."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: {what} ({error}); {remedy}") from error
 
 
 def read_mask(path: Path) -> IdArray:
@@ -109,10 +132,9 @@ def read_mask(path: Path) -> IdArray:
             raise UserError(f"{path}: JPEG blurs the ids of a mask; export it again as PNG")
         if mask.mode not in ID_MODES:
             raise UserError(f"{path}: a mask of mode {mask.mode} holds colours, not class ids; save single-channel ids")
-        try:
+        _check_layout(path, mask)
+        with _naming(path):
             array = np.asarray(mask)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UserError(f"{path}: damaged ({error}); replace or remove it") from error
     return array.astype(np.uint8) if array.dtype == bool else array
 
 

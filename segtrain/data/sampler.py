@@ -63,7 +63,7 @@ class EvaluationBatches(Sampler[list[Key]]):
     def __init__(self, sizes: Sequence[tuple[int, int]], pixels: int, rank: int = 0, world_size: int = 1) -> None:
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for index, size in enumerate(sizes):
-            groups[tuple(size)].append(index)
+            groups[size[0], size[1]].append(index)
         batches = []
         for (height, width), members in groups.items():
             step = max(1, pixels // (height * width))

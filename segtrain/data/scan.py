@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from segtrain.data.readers import check_header, decode, open_image, read_mask
 from segtrain.errors import UserError
 from segtrain.seeds import derive
 
-FORMAT = 1  # of the kept findings; raise it when a field changes its meaning
+FORMAT = 2  # of the kept findings; raise it when a field changes its meaning
 SHOWN = 20  # faults listed in one message
 
 
@@ -66,7 +67,7 @@ def scan(pairs: Sequence[Pair], kept: Path | None = None) -> list[Finding]:
         fresh = pool.map(lambda item: look(item[1]), missing)
         known |= {key: finding for (key, _), finding in zip(missing, fresh, strict=True)}
     if kept is not None and missing:
-        _save(kept, {key: known[key] for key in keys})
+        _save(kept, {key: known[key] for key in keys if not known[key].fault})  # a fault may be mended by chmod alone
     return [known[key] for key in keys]
 
 
@@ -121,8 +122,15 @@ def mean_and_std(findings: Sequence[Finding]) -> tuple[list[float], list[float]]
 
 def _key(pair: Pair) -> str:
     """Changes whenever one of the two files does."""
-    stats = [path.stat() for path in (pair.image, pair.mask)]
-    return f"{derive(FORMAT, str(pair.image), str(pair.mask), *(n for s in stats for n in (s.st_size, s.st_mtime_ns))):x}"
+    return f"{derive(FORMAT, str(pair.image), str(pair.mask), _state(pair.image), _state(pair.mask)):x}"
+
+
+def _state(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:  # a link that leads nowhere; `look` will name it
+        return "gone"
+    return f"{found.st_size}/{found.st_mtime_ns}"
 
 
 def _load(kept: Path | None) -> dict[str, Finding]:
@@ -131,7 +139,7 @@ def _load(kept: Path | None) -> dict[str, Finding]:
     try:
         content = json.loads(kept.read_text(encoding="utf-8"))
         return {key: _finding(fields) for key, fields in content.items()}
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}  # a damaged file costs a new scan, nothing else
 
 
@@ -149,4 +157,5 @@ def _save(kept: Path, findings: dict[str, Finding]) -> None:
         temporary.write_text(json.dumps({k: asdict(f) for k, f in findings.items()}), encoding="utf-8")
         temporary.replace(kept)
     except OSError:  # a read-only place costs speed only
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

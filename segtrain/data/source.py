@@ -26,8 +26,11 @@ class Examples(Protocol):
         sizes: (height, width) in pixels of each image, known without reading it.
     """
 
-    ids: Sequence[str]
-    sizes: Sequence[tuple[int, int]]
+    @property
+    def ids(self) -> Sequence[str]: ...
+
+    @property
+    def sizes(self) -> Sequence[tuple[int, int]]: ...
 
     def read(self, index: int) -> tuple[Array, Array]:
         """Image [H, W, C] (uint8 in [0, 255] or float32 in [0, 1]) and mask of canonical ids, uint8.

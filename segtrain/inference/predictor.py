@@ -36,7 +36,7 @@ class Predictor:
     ) -> None:
         self.task = task
         self.device = torch.device(device)
-        self.net = net.eval().to(self.device, memory_format=torch.channels_last)
+        self.net = net.eval().to(memory_format=torch.channels_last).to(self.device)
         self.dtype = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}[precision]
 
     @property

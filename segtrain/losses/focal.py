@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from segtrain import checks
 from segtrain.errors import UserError
 from segtrain.losses.spread import Spread, log_likelihood, mean_over, spread
-from segtrain.losses.weights import class_weights, known_stats, per_class_numbers
+from segtrain.losses.weights import class_weights, known_shares, per_class_numbers
 from segtrain.task import ClassStats, Task
 
 
@@ -84,9 +84,11 @@ def _alpha_values(
         return None
     if task.exclusive:
         if isinstance(alpha, (int, float)):
-            raise UserError(f"focal: alpha in multiclass is a list of {task.num_classes} weights or auto, got {alpha!r}")
+            raise UserError(
+                f"focal: alpha in multiclass is a list of {task.num_classes} weights or auto, got {alpha!r}"
+            )
         return class_weights("focal: alpha", alpha, task, stats)
     if isinstance(alpha, str):
         checks.choice("focal: alpha", alpha, ("auto",))
-        return [1 - share for share in known_stats("focal: alpha=auto", stats).share()]
+        return [1 - share for share in known_shares("focal: alpha=auto", stats, task)]
     return per_class_numbers("focal: alpha", alpha, task, low=0, high=1)

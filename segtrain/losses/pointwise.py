@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from segtrain import checks
 from segtrain.errors import UserError
 from segtrain.losses.spread import mean_over, per_class, spread
-from segtrain.losses.weights import balance, class_weights, known_stats, per_class_numbers
+from segtrain.losses.weights import balance, class_weights, known_shares, per_class_numbers
 from segtrain.task import ClassStats, Task
 
 
@@ -152,7 +152,7 @@ class BalancedBCELoss(nn.Module):
         if beta == "batch":
             return None
         if beta == "auto":
-            shares = known_stats("balanced_bce: beta=auto", stats).share()
+            shares = known_shares("balanced_bce: beta=auto", stats, self.task)
             return balance(torch.tensor(shares, dtype=torch.float64), self.form).tolist()
         high = 1 - 1e-6 if self.form == "hed" else float("inf")
         return per_class_numbers(f"balanced_bce ({self.form} form): beta", beta, self.task, above=0, high=high)
@@ -160,7 +160,7 @@ class BalancedBCELoss(nn.Module):
     def _mean_weight(self, values: list[float] | None, stats: ClassStats | None) -> list[float]:
         if values is None:
             raise UserError("balanced_bce: normalize needs a fixed beta (a number or auto), not beta=batch")
-        shares = known_stats("balanced_bce: normalize", stats).share()
+        shares = known_shares("balanced_bce: normalize", stats, self.task)
         pairs = zip(values, shares, strict=True)
         if self.form == "hed":
             return [2 * (beta * share + (1 - beta) * (1 - share)) for beta, share in pairs]

@@ -13,10 +13,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
+from torch.nn import functional as F
 
 from segtrain import checks
 from segtrain.losses.spread import Spread, probabilities, spread
 from segtrain.task import Task
+
+BLOCK = 4096  # pixels added one by one before blocks are added pairwise
 
 
 class Sums(NamedTuple):
@@ -86,12 +89,21 @@ def region_sums(pixels: Spread, task: Task, squared: bool = False) -> Sums:
         y = pixels.target.to(p.dtype)
         p = p * valid
         return Sums((p * y).sum(2), (p * p if squared else p).sum(2), (y * valid).sum(2), valid.sum(2))
-    zeros = p.new_zeros(p.shape[:2])
     own = p.gather(1, pixels.target.unsqueeze(1)).squeeze(1) * valid
-    overlap = zeros.scatter_add(1, pixels.target, own)
-    truth = zeros.scatter_add(1, pixels.target, valid)
+    overlap, truth = (sums_by_class(values, pixels.target, task.num_classes) for values in (own, valid))
     predicted = ((p * p if squared else p) * valid.unsqueeze(1)).sum(2)
-    return Sums(overlap, predicted, truth, valid.sum(1, keepdim=True).expand_as(zeros))
+    return Sums(overlap, predicted, truth, valid.sum(1, keepdim=True).expand_as(truth))
+
+
+def sums_by_class(values: Tensor, target: Tensor, num_classes: int) -> Tensor:
+    """Sum of the values [N, P] over the pixels of each class, [N, C].
+
+    In blocks: a scatter adds one by one, which over millions of pixels loses the digits of a float32 sum.
+    """
+    short = -values.shape[1] % BLOCK
+    values, target = F.pad(values, (0, short)), F.pad(target, (0, short))
+    blocks = values.new_zeros(len(values), values.shape[1] // BLOCK, num_classes)
+    return blocks.scatter_add(2, target.view(*blocks.shape[:2], BLOCK), values.view(*blocks.shape[:2], BLOCK)).sum(1)
 
 
 class DiceLoss(nn.Module):
@@ -206,6 +218,4 @@ class JaccardLoss(nn.Module):
 def tversky_index(sums: Sums, fp_weight: float, fn_weight: float, smooth: float) -> Tensor:
     """(I + s) / (I + a (P - I) + b (Y - I) + s) per image and class, 1 where prediction and truth agree."""
     false_positive, false_negative = sums.predicted - sums.overlap, sums.truth - sums.overlap
-    return (sums.overlap + smooth) / (
-        sums.overlap + fp_weight * false_positive + fn_weight * false_negative + smooth
-    )
+    return (sums.overlap + smooth) / (sums.overlap + fp_weight * false_positive + fn_weight * false_negative + smooth)

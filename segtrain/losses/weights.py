@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -48,21 +49,27 @@ def class_weights(
         return None
     if isinstance(spec, str):
         checks.choice(key, spec, ("auto",))
-        shares = known_stats(f"{key}=auto", stats).share()
+        shares = known_shares(f"{key}=auto", stats, task)
         raw = [1 / math.sqrt(max(share, LEAST_SHARE)) for share in shares]
         return [weight * len(raw) / sum(raw) for weight in raw]
     return per_class_numbers(key, spec, task, low=0)
 
 
-def known_stats(key: str, stats: ClassStats | None) -> ClassStats:
-    """The statistics, or an error that says which parameter needs them.
+def known_shares(key: str, stats: ClassStats | None, task: Task) -> list[float]:
+    """Share of each class in the training set, with a warning about classes that never occur there.
 
     Raises:
-        UserError: there are none.
+        UserError: there are no statistics; the sentence says which parameter needs them.
     """
     if stats is None:
-        raise UserError(f"{key} needs the statistics of a training set; give a number instead, or stats=ClassStats(...)")
-    return stats
+        raise UserError(
+            f"{key} needs the statistics of a training set; give a number instead, or stats=ClassStats(...)"
+        )
+    shares = stats.share()
+    absent = [name for name, share in zip(task.names, shares, strict=True) if share == 0]
+    if absent:
+        warnings.warn(f"{key}: no training pixel is {', '.join(absent)}; its weight is clamped", stacklevel=2)
+    return shares
 
 
 def balance(share: Tensor, form: str) -> Tensor:

@@ -64,8 +64,12 @@ class SegmentationMetrics(Metric):
         self.counts += counts.sum(0)
         for index, name in enumerate(IMAGE_SCORES):
             scores = image_scores(counts, self.task, name, self.include_background, self.empty_score)
-            self.image_totals[index] += (scores.nan_to_num(nan=0.0) * FIXED_POINT).long().sum()
+            self.image_totals[index] += (scores.nan_to_num(nan=0.0) * FIXED_POINT).round().long().sum()
             self.image_numbers[index] += (~scores.isnan()).sum()
+
+    def names(self) -> list[str]:
+        """Keys of what compute returns."""
+        return [*dataset_scores(self.counts, self.task, self.include_background), *(f"image/{n}" for n in IMAGE_SCORES)]
 
     def compute(self) -> dict[str, Tensor]:
         """All scores as float64 scalars on the host; NaN where there was nothing to score."""

@@ -82,7 +82,7 @@ def dataset_scores(counts: Tensor, task: Task, include_background: bool = True) 
 
 
 def image_scores(counts: Tensor, task: Task, name: str, include_background: bool, empty_score: float) -> Tensor:
-    """Score of each image: the mean over its classes, [N]; NaN where no class of the image has a score.
+    """Score of each image: the mean over its classes, [N]; NaN where no class or no pixel of it can be scored.
 
     False positives on an image without the class count as 0, they are never hidden.
 
@@ -96,4 +96,5 @@ def image_scores(counts: Tensor, task: Task, name: str, include_background: bool
     first = 0 if include_background or not task.exclusive else 1
     # float32 (units in the last place ~ 6e-8) runs on every device; Apple's GPUs have no float64
     values = score(name, Rates(*(c[:, first:].float() for c in rates(counts, task))))
-    return values.nan_to_num(nan=empty_score).nanmean(1)
+    labelled = counts.flatten(1).sum(1) > 0  # an image that is ignored altogether is not an empty one
+    return values.nan_to_num(nan=empty_score).nanmean(1).masked_fill(~labelled, torch.nan)

@@ -10,7 +10,8 @@ segmentation-models-pytorch need a yaml only.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -18,11 +19,15 @@ from torch import nn
 from segtrain import checks
 from segtrain.errors import UserError
 from segtrain.models.normalize import SegmentationNet
-from segtrain.models.smp import ARCHITECTURES, smp_net
+from segtrain.models.smp import ARCHITECTURES, architecture, smp_net
 from segtrain.models.unet import UNet
 from segtrain.task import Task
 
-MODELS: dict[str, type[nn.Module]] = {"plain_unet": UNet, **ARCHITECTURES}
+# name -> builder of the class; the library's nets are imported when one is built
+MODELS: dict[str, Callable[[], type[nn.Module]]] = {
+    "plain_unet": lambda: UNet,
+    **{name: partial(architecture, name) for name in ARCHITECTURES},
+}
 
 __all__ = ["MODELS", "SegmentationNet", "build_model"]
 
@@ -54,14 +59,14 @@ def build_model(
     """
     checks.choice("model.arch", arch, MODELS)
     if arch == "plain_unet":
-        _refuse_unknown(arch, params, inspect.signature(UNet).parameters)
+        _refuse_unknown(arch, params, inspect.signature(MODELS[arch]()).parameters)
         if encoder is not None or encoder_weights is not None:
             raise UserError("model.arch=plain_unet has no encoder; use model=unet_resnet34 model.encoder=...")
         unet = UNet(in_channels, task.num_classes, **params)
         return SegmentationNet(unet, mean, std, stride=2 ** (len(unet.down) - 1))
     if encoder is None:
         raise UserError(f"model.arch={arch} needs model.encoder; start from model=unet_resnet34 model.arch={arch}")
-    _refuse_unknown(arch, params, inspect.signature(MODELS[arch]).parameters)
+    _refuse_unknown(arch, params, inspect.signature(MODELS[arch]()).parameters)
     net, stride, own = smp_net(arch, encoder, encoder_weights, in_channels, task.num_classes, **params)
     if own is not None and len(own[0]) == in_channels:
         mean, std = own

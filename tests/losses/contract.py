@@ -60,7 +60,9 @@ def check_deleting(loss: Loss, task: Task) -> None:
     """Ignoring pixels is the same as deleting them (pixel-wise and batch-region losses)."""
     logits, target = make_logits(task).double(), make_target(task, ignored=0)
     drop = torch.rand(len(logits), *SIZE[1:]) < 0.5
-    value, gradient = run(loss, logits, target.masked_fill(drop[:, None] if target.ndim == 4 else drop, task.ignore_index))
+    value, gradient = run(
+        loss, logits, target.masked_fill(drop[:, None] if target.ndim == 4 else drop, task.ignore_index)
+    )
     kept = logits.movedim(1, -1)[~drop].mT  # [C, P]
     ids = target.movedim(1, -1)[~drop].mT.unsqueeze(1) if target.ndim == 4 else target[~drop].unsqueeze(0)
     expected, slope = run(loss, kept[None, :, None], ids[None])

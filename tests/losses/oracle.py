@@ -136,8 +136,8 @@ def memberships(logits: Tensor, target: Tensor, task: Task) -> Iterator[tuple[in
 
 
 def dice(smooth: float) -> Formula:
-    return lambda I, P, Y: (2 * I + smooth) / (P + Y + smooth)
+    return lambda i, p, y: (2 * i + smooth) / (p + y + smooth)
 
 
 def tversky(fp_weight: float, fn_weight: float, smooth: float) -> Formula:
-    return lambda I, P, Y: (I + smooth) / (I + fp_weight * (P - I) + fn_weight * (Y - I) + smooth)
+    return lambda i, p, y: (i + smooth) / (i + fp_weight * (p - i) + fn_weight * (y - i) + smooth)

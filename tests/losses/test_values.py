@@ -99,7 +99,7 @@ def test_region(task: Task, reduce: str, include_background: bool, smooth: float
     shared: dict[str, Any] = {"reduce": reduce, "include_background": include_background}
     cases = {
         "dice": ({}, oracle.dice(smooth)),
-        "jaccard": ({}, lambda I, P, Y: (I + smooth) / (P + Y - I + smooth)),
+        "jaccard": ({}, lambda i, p, y: (i + smooth) / (p + y - i + smooth)),
         "tversky": ({"fp_weight": 0.2, "fn_weight": 1.5}, oracle.tversky(0.2, 1.5, smooth)),
     }
     for name, (params, formula) in cases.items():

@@ -1,0 +1,119 @@
+"""From a composed configuration to objects: data, net, loss, augmentation, optimizer; nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from segtrain import checks
+from segtrain.build import build
+from segtrain.data import DataSource
+from segtrain.datamodule import SegmentationDataModule
+from segtrain.metrics import SegmentationMetrics
+from segtrain.module import SegmentationModule, score_tag
+from segtrain.seeds import derive, seed_torch
+from segtrain.task import Task
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command was given.
+
+    Args:
+        config: composed.
+        choices: option chosen in each group, such as {"loss": "focal"}.
+        overrides: as typed.
+        allow: packages whose code the configuration may name.
+        sweep: folder for this job of a sweep; None for a single run.
+    """
+
+    config: DictConfig
+    choices: Mapping[str, str]
+    overrides: list[str] = field(default_factory=list)
+    allow: tuple[str, ...] = ()
+    sweep: Path | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a configuration was built into; `config` has the data's task and statistics filled in."""
+
+    config: DictConfig
+    source: DataSource
+    module: SegmentationModule
+    data: SegmentationDataModule
+
+
+def assemble(request: Request) -> Parts:
+    """Build data, net, loss, augmentation and optimizer; nothing is written.
+
+    Raises:
+        UserError: whatever one of them refuses.
+    """
+    config, allow = request.config.copy(), request.allow
+    wanted = {key: value for key, value in plain(config.task).items() if key != "_target_"}
+    source: DataSource = _builder(config.data, "data", allow)(task=wanted)
+    with open_dict(config):
+        config.task = {"_target_": "segtrain.task.Task", **_plain_fields(source.task)}
+        config.stats = {"_target_": "segtrain.task.ClassStats", **_plain_fields(source.stats)}
+    _check_settings(config, source.task)
+    seed_torch(derive(config.seed, "init"))
+    net = _builder(config.model, "model", allow)(
+        task=source.task, in_channels=source.channels, mean=source.mean, std=source.std
+    )
+    record = {"config": plain(config), "task": _plain_fields(source.task), "channels": source.channels}
+    module = SegmentationModule(
+        net.to(memory_format=torch.channels_last),
+        build(config.loss, "loss", allow),
+        source.task,
+        build(config.optim, "optim", allow),
+        config.monitor,
+        config.monitor_mode,
+        record | {"fingerprint": source.fingerprint},
+        **config.metrics,
+    )
+    return Parts(config, source, module, _datamodule(config, source, allow))
+
+
+def _check_settings(config: DictConfig, task: Task) -> None:
+    """Values that would only be found wrong after the first epoch."""
+    checks.whole("seed", config.seed, 0)
+    checks.choice("monitor_mode", config.monitor_mode, ("max", "min"))
+    scores = [score_tag("val", key) for key in SegmentationMetrics(task).names()]
+    checks.choice("monitor", config.monitor, ["val/loss", *scores])
+
+
+def _datamodule(config: DictConfig, source: DataSource, allow: tuple[str, ...]) -> SegmentationDataModule:
+    augmentation = build(config.aug, "aug", allow)
+    augmentation.check(source.channels)
+    height, width = augmentation.size
+    pinned = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
+    return SegmentationDataModule(
+        source, augmentation, config.seed, config.batch_size, height * width, config.num_workers, pinned
+    )
+
+
+def plain(config: Any) -> Any:
+    """A configuration as plain containers, resolved."""
+    return OmegaConf.to_container(config, resolve=True)
+
+
+def _builder(node: DictConfig, key: str, allow: tuple[str, ...]) -> Any:
+    """What a node describes, still to be called with the objects that no yaml can hold."""
+    node = node.copy()
+    with open_dict(node):
+        node["_partial_"] = True
+    return build(node, key, allow)
+
+
+def _plain_fields(instance: Any) -> dict[str, Any]:
+    """Fields of a dataclass as lists and numbers, for yaml and checkpoints."""
+    fields = asdict(instance)
+    return {
+        k: [list(v) if isinstance(v, tuple) else v for v in x] if isinstance(x, tuple) else x for k, x in fields.items()
+    }

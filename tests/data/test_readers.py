@@ -1,0 +1,300 @@
+"""Files to arrays: four readers, one result; ids of masks kept; each fault named with its file and a remedy."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from segtrain.data import readers
+from segtrain.data.readers import MAX_PIXELS, READERS, read_image, read_mask
+from segtrain.data.scan import Pair, look
+from segtrain.errors import UserError
+from tests.data.files import Bytes, bomb, noise, oriented, picture, truncate
+
+SIZES = [(37, 53), (1, 1), (5, 1)]
+BLUE_AND_RED = [0, 0, 255, 255, 0, 0]
+LOSSLESS = {"png": {}, "bmp": {}, "tif": {}, "webp": {"lossless": True}}
+
+
+def grey(image: Bytes) -> Bytes:
+    return np.asarray(Image.fromarray(image).convert("L"))
+
+
+def as_rgb(plane: Bytes) -> Bytes:
+    return np.repeat(plane[..., None], 3, axis=2)
+
+
+def palette_image(height: int, width: int) -> tuple[Image.Image, Bytes]:
+    """Id 0 is blue and id 1 is red, in a checkerboard."""
+    ids = (np.indices((height, width)).sum(0) % 2).astype(np.uint8)
+    image = Image.fromarray(ids).convert("P")
+    image.putdata(ids.ravel().tolist())
+    image.putpalette(BLUE_AND_RED)
+    return image, np.array(BLUE_AND_RED, np.uint8).reshape(2, 3)[ids]
+
+
+def read_by_all(path: Path) -> Bytes:
+    arrays = {reader: read_image(path, reader) for reader in READERS}
+    for reader, array in arrays.items():
+        assert array.dtype == np.uint8
+        np.testing.assert_array_equal(array, arrays["pillow"], err_msg=reader)
+    return arrays["pillow"]
+
+
+# ---- images --------------------------------------------------------------------------------------------------------
+
+
+def test_the_four_readers() -> None:
+    assert sorted(READERS) == ["matplotlib", "opencv", "pillow", "skimage"]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("suffix", LOSSLESS)
+def test_lossless_rgb_is_read_exactly(tmp_path: Path, suffix: str, size: tuple[int, int]) -> None:
+    path, image = tmp_path / f"ein Bild, 日本 {size}.{suffix}", picture(*size)
+    Image.fromarray(image).save(path, **LOSSLESS[suffix])
+    np.testing.assert_array_equal(read_by_all(path), image)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
+def test_grey_palette_and_one_bit_become_rgb(tmp_path: Path, suffix: str, size: tuple[int, int]) -> None:
+    path, plane = tmp_path / f"a.{suffix}", noise(0, *size)[..., 0]
+    Image.fromarray(plane).save(path)
+    np.testing.assert_array_equal(read_by_all(path), as_rgb(plane))
+    image, expected = palette_image(*size)
+    image.save(path)
+    np.testing.assert_array_equal(read_by_all(path), expected)
+    Image.fromarray(plane > 127).save(path)
+    np.testing.assert_array_equal(read_by_all(path), as_rgb(np.where(plane > 127, 255, 0).astype(np.uint8)))
+
+
+@pytest.mark.parametrize("transparency", ["alpha", "one colour"])
+def test_transparency_is_dropped(tmp_path: Path, transparency: str) -> None:
+    path, image = tmp_path / "a.png", picture(9, 12)
+    if transparency == "alpha":
+        Image.fromarray(np.dstack([image, noise(1, 9, 12)[..., 0]])).save(path)
+    else:
+        Image.fromarray(image).save(path, transparency=(255, 0, 0))
+    np.testing.assert_array_equal(read_by_all(path), image)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [("RGB", {"subsampling": "4:2:0"}), ("RGB", {"progressive": True}), ("L", {}), ("CMYK", {})],
+)
+def test_jpeg(tmp_path: Path, mode: str, options: dict[str, Any], size: tuple[int, int]) -> None:
+    path, image = tmp_path / "a.jpeg", picture(*size)
+    Image.fromarray(image).convert(mode).save(path, quality=95, **options)
+    expected = as_rgb(grey(image)) if mode == "L" else image
+    assert np.abs(read_by_all(path).astype(int) - expected).mean() < 8
+
+
+@pytest.mark.parametrize("suffix", [*LOSSLESS, "jpg"])
+def test_red_is_red(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(path, **LOSSLESS.get(suffix, {}))
+    red, *others = np.moveaxis(read_by_all(path), -1, 0)
+    assert red.min() > 250
+    assert np.max(others) < 5
+
+
+# ---- masks ---------------------------------------------------------------------------------------------------------
+
+
+def test_palette_ids_are_kept_where_opencv_breaks_them(tmp_path: Path) -> None:
+    path = tmp_path / "m.png"
+    image, _ = palette_image(5, 7)
+    image.save(path)
+    ids = np.indices((5, 7)).sum(0) % 2
+    np.testing.assert_array_equal(read_mask(path), ids)
+    assert (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) != ids).any()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize(("dtype", "ids"), [(bool, [0, 1]), (np.uint8, [0, 1, 255]), (np.uint16, [0, 300, 65535])])
+def test_ids_of_any_depth(tmp_path: Path, suffix: str, dtype: type, ids: list[int]) -> None:
+    path = tmp_path / f"m.{suffix}"
+    written = np.random.default_rng(0).choice(ids, (5, 7))
+    Image.fromarray(written.astype(dtype)).save(path)
+    mask = read_mask(path)
+    np.testing.assert_array_equal(mask, written)
+    assert mask.dtype.kind in "iu"
+
+
+# ---- faults --------------------------------------------------------------------------------------------------------
+
+SMALL = Image.fromarray(picture(16, 20))
+GREY = SMALL.convert("L")
+Write = Callable[[Path], Any]
+
+
+def cut(image: Image.Image, kind: str, share: float = 0.8) -> Write:
+    def write(path: Path) -> None:
+        image.save(path, kind)
+        truncate(path, share)
+
+    return write
+
+
+def two_pages(image: Image.Image, kind: str = "TIFF") -> Write:
+    return lambda path: image.save(path, kind, save_all=True, append_images=[ImageOps.mirror(image)])
+
+
+def deep(dtype: type, channels: int) -> Write:
+    array = np.zeros((5, 7, channels), dtype)
+    return lambda path: cv2.imwrite(
+        str(path), array, [cv2.IMWRITE_TIFF_COMPRESSION, 1] if path.suffix == ".tif" else []
+    )
+
+
+FAULTY: dict[str, tuple[str, Write, str]] = {
+    "truncated PNG": ("x.png", cut(GREY, "PNG"), "replace or remove"),
+    "truncated TIFF": ("x.tif", cut(GREY, "TIFF", 0.4), "replace or remove"),
+    "zero bytes": ("x.png", lambda path: path.write_bytes(b""), "0 bytes.*replace or remove"),
+    "HTML": ("x.png", lambda path: path.write_text("<!DOCTYPE html>"), "15 bytes.*<!DOCTYP.*replace or remove"),
+    "EPS": ("x.png", lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "replace"),
+    "GIF": ("x.png", lambda path: SMALL.save(path, "GIF"), "not a readable image"),
+    "folder": ("x.png", Path.mkdir, "a folder"),
+    "missing": ("x.png", lambda path: None, "no such file"),
+    "bomb": ("x.png", lambda path: bomb(path, 12000), "12000 x 12000.*tiles"),
+    "two pages": ("x.tif", two_pages(GREY), "2 pages.*split"),
+    "rotated": ("x.tif", lambda path: GREY.save(path, exif=oriented(6)), "orientation 6.*upright"),
+    "rotated PNG": ("x.png", lambda path: GREY.save(path, exif=oriented(3)), "orientation 3.*upright"),
+    "link to itself": ("x.png", lambda path: path.symlink_to(path), "not a readable image"),
+}
+FAULTY_IMAGES = FAULTY | {
+    "truncated JPEG": ("x.jpg", cut(SMALL, "JPEG"), "replace or remove"),
+    "truncated WebP": ("x.webp", cut(SMALL, "WEBP"), "replace or remove"),
+    "16-bit grey PNG": ("x.png", deep(np.uint16, 1), "16 bits.*convert"),
+    "16-bit RGB PNG": ("x.png", deep(np.uint16, 3), "16 bits.*convert"),
+    "16-bit RGBA PNG": ("x.png", deep(np.uint16, 4), "16 bits.*convert"),
+    "16-bit RGB TIFF": ("x.tif", deep(np.uint16, 3), "16 bits.*convert"),
+    "float TIFF": ("x.tif", deep(np.float32, 1), "mode F.*convert"),
+    "two frames": ("x.jpg", two_pages(SMALL, "MPO"), "2 pages.*split"),
+    "animation": ("x.webp", two_pages(SMALL, "WEBP"), "2 pages.*split"),
+    "rotated JPEG": ("x.jpg", lambda path: SMALL.save(path, exif=oriented(8)), "orientation 8.*upright"),
+}
+FAULTY_MASKS = FAULTY | {
+    "JPEG": ("x.jpg", GREY.save, "JPEG.*PNG"),
+    "JPEG named PNG": ("x.png", lambda path: GREY.save(path, "JPEG"), "JPEG.*PNG"),
+    "colours": ("x.png", SMALL.save, "colours.*single-channel"),
+    "colours and alpha": ("x.png", SMALL.convert("RGBA").save, "colours.*single-channel"),
+    "grey and alpha": ("x.png", SMALL.convert("LA").save, "single-channel"),
+    "float": ("x.tif", deep(np.float32, 1), "single-channel"),
+}
+
+
+def check_message(message: str, path: Path, says: str) -> None:
+    assert message.startswith(f"{path}: ")
+    assert re.search(says, message), message
+    assert "\n" not in message
+
+
+def refused(read: Callable[[], object], path: Path, says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read()
+    check_message(str(caught.value), path, says)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("fault", [name for name in FAULTY_IMAGES if name != "truncated JPEG"])
+def test_faulty_image(tmp_path: Path, fault: str, reader: str) -> None:
+    name, write, says = FAULTY_IMAGES[fault]
+    write(tmp_path / name)
+    refused(lambda: read_image(tmp_path / name, reader), tmp_path / name, says)
+
+
+@pytest.mark.parametrize("fault", FAULTY_MASKS)
+def test_faulty_mask(tmp_path: Path, fault: str) -> None:
+    name, write, says = FAULTY_MASKS[fault]
+    write(tmp_path / name)
+    refused(lambda: read_mask(tmp_path / name), tmp_path / name, says)
+
+
+@pytest.mark.parametrize("fault", FAULTY_IMAGES)
+def test_the_scan_finds_faulty_images(tmp_path: Path, fault: str) -> None:
+    """Also the truncated JPEG, of which OpenCV makes a picture with a grey bottom without a word."""
+    name, write, says = FAULTY_IMAGES[fault]
+    write(tmp_path / name)
+    GREY.save(tmp_path / "mask.png")
+    assert look(Pair("x", tmp_path / "mask.png", tmp_path / "mask.png")).fault == ""
+    check_message(look(Pair("x", tmp_path / name, tmp_path / "mask.png")).fault, tmp_path / name, says)
+
+
+def test_upright_orientation_is_no_fault(tmp_path: Path) -> None:
+    GREY.save(tmp_path / "x.png", exif=oriented(1))
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), as_rgb(np.asarray(GREY)))
+    np.testing.assert_array_equal(read_mask(tmp_path / "x.png"), np.asarray(GREY))
+
+
+def test_as_many_pixels_as_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_PIXELS == 10**8
+    GREY.save(tmp_path / "x.png")
+    monkeypatch.setattr(readers, "MAX_PIXELS", 16 * 20)
+    assert read_mask(tmp_path / "x.png").shape == (16, 20)
+    monkeypatch.setattr(readers, "MAX_PIXELS", 16 * 20 - 1)
+    refused(lambda: read_mask(tmp_path / "x.png"), tmp_path / "x.png", "20 x 16 pixels, more than 319")
+
+
+def test_compression_that_a_reader_lacks(tmp_path: Path) -> None:
+    """skimage reads LZW with a further package only: either it does, or it says so in our words."""
+    path = tmp_path / "x.tif"
+    SMALL.save(path, compression="tiff_lzw")
+    for reader in ("opencv", "pillow", "matplotlib"):
+        np.testing.assert_array_equal(read_image(path, reader), np.asarray(SMALL))
+    try:
+        np.testing.assert_array_equal(read_image(path, "skimage"), np.asarray(SMALL))
+    except UserError as error:
+        assert "another data.reader" in str(error)  # noqa: PT017 - either outcome is right
+
+
+def test_unknown_reader(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data.reader.*did you mean opencv\?"):
+        read_image(tmp_path / "x.png", "opencvv")
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+INTACT = {
+    ".png": encoded(SMALL, "PNG"),
+    ".jpg": encoded(SMALL, "JPEG"),
+    ".bmp": encoded(GREY, "BMP"),
+    ".tif": encoded(GREY, "TIFF"),
+    ".webp": encoded(SMALL, "WEBP"),
+}
+EDITS = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=5)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, on damaged metadata
+@given(suffix=st.sampled_from(list(INTACT)), edits=EDITS, share=st.sampled_from([1.0, 1.0, 0.9, 0.3, 0.02]))
+def test_any_damage_is_read_or_named(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, edits: list[tuple[int, int]], share: float
+) -> None:
+    content = bytearray(INTACT[suffix])
+    for place, value in edits:
+        content[place % len(content)] = value
+    path = tmp_path_factory.getbasetemp() / f"damaged{suffix}"
+    path.write_bytes(content[: int(len(content) * share)])
+    for read in (read_mask, *(lambda path, reader=reader: read_image(path, reader) for reader in READERS)):
+        try:
+            assert read(path).ndim in (2, 3)
+        except UserError as error:
+            assert str(error).startswith(f"{path}: ")  # noqa: PT017 - either outcome is right
+    finding = look(Pair("x", path, path))
+    assert str(path) in finding.fault if finding.fault else finding.ids

@@ -1,0 +1,41 @@
+"""Sums over large images, and classes that never occur: what no small tensor shows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from segtrain.losses import build_loss
+from segtrain.losses.region import BLOCK, sums_by_class
+from segtrain.task import ClassStats
+from tests.conftest import TASKS, generator
+
+
+@pytest.mark.parametrize("pixels", [1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7])
+def test_sums_in_blocks_are_the_sums(pixels: int) -> None:
+    values, target = (
+        torch.rand(2, pixels, generator=generator(0)),
+        torch.randint(0, 5, (2, pixels), generator=generator(1)),
+    )
+    expected = torch.stack([(values.double() * (target == c)).sum(1) for c in range(5)], dim=1)
+    assert torch.allclose(sums_by_class(values, target, 5).double(), expected, rtol=1e-6)
+
+
+def test_a_large_image_keeps_the_digits_of_a_small_one() -> None:
+    task, size = TASKS["multiclass"], (1, 2048, 2048)
+    logits = torch.randn(1, task.num_classes, *size[1:], generator=generator(2))
+    target = torch.randint(0, task.num_classes, size, generator=generator(3))
+    loss = build_loss("dice", task)
+    assert float(loss(logits, target)) == pytest.approx(float(loss(logits.double(), target)), abs=2e-6)
+
+
+@pytest.mark.parametrize(("name", "mode", "params"), [
+    ("balanced_bce", "binary", {}),
+    ("focal", "binary", {"alpha": "auto"}),
+    ("ce", "multiclass", {"class_weights": "auto"}),
+])  # fmt: skip
+def test_a_class_that_never_occurs_is_said(name: str, mode: str, params: dict[str, str]) -> None:
+    task = TASKS[mode]
+    stats = ClassStats([0] * task.num_classes, [1000] * task.num_classes, [0] * task.num_classes, 10)
+    with pytest.warns(UserWarning, match=f"no training pixel is {task.names[0]}"):
+        build_loss(name, task, stats, **params)

@@ -1,0 +1,252 @@
+"""The command line: help at once, one sentence for what is wrong, nothing heavy until it is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from segtrain.cli import COMMANDS, main
+from segtrain.task import Task
+from tests import tiny
+
+HEAVY = ("torch", "lightning", "albumentations", "hydra", "cv2", "numpy")
+
+
+def wrong(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one sentence of a command that must fail with exit code 1."""
+    assert main(list(words)) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_importing_the_command_line_loads_nothing_heavy() -> None:
+    code = f"import sys, segtrain, segtrain.cli, segtrain.cli.help; print([m for m in {HEAVY} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"segtrain {command}: " in shown
+    assert "examples:" in shown
+
+
+def test_the_overview_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert all(command in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["loss=fcal"], ["loss=fcal", "did you mean focal?", "balanced_bce, bce, ce"]),
+        (["losss=focal"], ["losss=focal", "did you mean loss?"]),
+        (["loss=focal", "loss.gama=3"], ["loss.gama=3", "did you mean loss.gamma"]),
+        (["loss.gama=3", "loss=focal"], ["did you mean loss.gamma"]),
+        (["gamma=3", "loss=focal"], ["gamma=3", "did you mean loss.gamma?"]),
+        (["gamma=3"], ["gamma belongs to loss=focal"]),
+        (["epoch=3"], ["epoch=3", "did you mean epochs?"]),
+        (["encoder=resnet18"], ["encoder belongs to model=unet_resnet34"]),
+        (["-m", "loss=bce,fcal"], ["loss=fcal", "did you mean focal?"]),
+        (["-m", "loss=focal", "loss.gama=1,2"], ["loss.gama=1", "did you mean loss.gamma"]),
+        (["focal"], ["cannot read 'focal'", "key=value"]),
+        (["data=folder"], ["data.root has no value", "data.root=..."]),
+        (["--multirnu"], ["no flag --multirnu", "did you mean --multirun?"]),
+        (["--config-dir", "nowhere"], ["--config-dir nowhere: no such folder"]),
+    ],
+)
+def test_misspelt_words_are_answered_with_the_right_one(
+    words: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = wrong(capsys, "train", *words)
+    for part in parts:
+        assert part in error
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["epochs=abc"], "epochs must be a whole number >= 1, got 'abc'"),
+        (["epochs=0"], "epochs must be a whole number >= 1, got 0"),
+        (["batch_size=0"], "batch_size must be a whole number >= 1, got 0"),
+        (["lr=-1"], "lr must be a number > 0, got -1"),
+        (["lr=high"], "lr must be a number > 0, got 'high'"),
+        (["seed=x"], "seed must be a whole number >= 0, got 'x'"),
+        (["crop=big"], "crop must be a number of pixels"),
+        (["monitor=val/iuo"], "did you mean val/iou?"),
+        (["monitor_mode=up"], "monitor_mode must be one of max, min"),
+        (["loss=focal", "loss.gamma=abc"], "focal: gamma must be a number >= 0, got 'abc'"),
+        (["loss=dice_bce", "loss.weights.dicee=1"], "dicee"),
+        (["loss=dice_bce", "loss.weights.dice=-1"], "loss.weights.dice must be a number >= 0"),
+        (["loss=bce", "task=multiclass"], "use loss=ce"),
+        (["model.width=0"], "model.width must be a whole number >= 1"),
+        (["trainer=gpu"], "torch finds no such device here"),
+        (["trainer.precision=16-mixed"], "does not train on a CPU"),
+        (["trainer.precision=8"], "trainer.precision must be one of"),
+        (["trainer.check=never"], "trainer.check must be one of log, step"),
+        (["checkpoint.every_steps=0"], "checkpoint.every_steps must be a whole number >= 1"),
+        (["optim.schedule=cosin"], "did you mean cosine?"),
+        (["num_workers=-1"], "num_workers (or auto) must be a whole number >= 0, got -1"),
+        (["metrics.empty_score=2"], "empty_score must be null, 0 or 1, got 2"),
+        (["init_from=nowhere"], "run=nowhere: no such run folder"),
+        (["+aug.train.spin={op:Rotat}"], "did you mean Rotate?"),
+        (["aug.train.affine.rotat=3"], "aug.train.affine.rotate"),
+        (["+loss.terms.mine={_target_:os.system}"], "is not allowed to run"),
+        (["data.foreground=2"], "data.foreground must be a number in [0.001, 0.5], got 2"),
+    ],
+)
+def test_values_out_of_range_stop_before_anything_is_written(
+    words: list[str], part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    error = wrong(capsys, "train", *tiny.SYNTHETIC, *tiny.FAST, *words, f"output_dir={output}")
+    assert part in error
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "parts"),
+    [
+        (lambda r: (r / "masks" / "train" / "train0.png").unlink(), ["train0.png: no mask"]),
+        (lambda r: (r / "images" / "val" / "val0.png").write_bytes(b"<html>"), ["val0.png", "6 bytes", "replace"]),
+        (lambda r: Image.new("L", (5, 5)).save(r / "masks" / "test" / "test0.png"), ["5 x 5 pixels", "one size"]),
+        (lambda r: Image.new("L", (32, 32), 7).save(r / "masks" / "val" / "val0.png"), ["ids [7]", "data.ignore_ids"]),
+        (lambda r: [p.unlink() for p in (r / "masks" / "val").iterdir()], ["no mask"]),
+        (lambda r: (r / "masks").rename(r / "labels"), ["masks/train", "no such folder"]),
+    ],
+)
+def test_faulty_data_stops_before_training(
+    break_it: object, parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tiny.make_folder(tmp_path / "data")
+    assert callable(break_it)
+    break_it(root)
+    error = wrong(capsys, "train", *tiny.folder(root), *tiny.FAST, f"output_dir={tmp_path / 'out'}")
+    for part in parts:
+        assert part in error
+    assert not list((tmp_path / "out").glob("*/*/status"))
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no such folder" in wrong(capsys, "train", *tiny.folder(tmp_path / "nowhere, (2)"), f"output_dir={tmp_path}")
+
+
+def test_an_unknown_command_is_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean predict?" in wrong(capsys, "predikt")
+
+
+def test_traceback_shows_where(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="gamma"):
+        main(["train", "loss=focal", "loss.gamma=-1", *tiny.SYNTHETIC, f"output_dir={tmp_path}", "--traceback"])
+
+
+def test_ls_shows_groups_and_options_with_their_purpose(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls"]) == 0
+    assert "dice_ce" in capsys.readouterr().out
+    assert main(["ls", "loss"]) == 0
+    assert "Focal loss: for many easy background pixels" in capsys.readouterr().out
+    assert "did you mean loss?" in wrong(capsys, "ls", "los")
+
+
+def test_a_copied_configuration_comes_before_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "my conf"
+    assert main(["cp", "loss/focal", str(mine)]) == 0
+    assert "there already" in wrong(capsys, "cp", "loss/focal", str(mine))
+    copied = mine / "loss" / "focal.yaml"
+    copied.write_text(copied.read_text().replace("gamma: 2.0", "gamma: 3.5"))
+    words = ["train", *tiny.SYNTHETIC, *tiny.FAST, "epochs=1", "loss=focal", f"output_dir={tmp_path / 'out'}"]
+    assert main([*words, "--config-dir", str(mine)]) == 0
+    stored = tiny.read_run(tiny.find_latest(tmp_path / "out")).folder / "config.yaml"
+    assert "gamma: 3.5" in stored.read_text()
+
+
+def test_a_loss_of_the_users_own_needs_a_yaml_and_allow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "conf" / "loss").mkdir(parents=True)
+    own = tmp_path / "conf" / "loss" / "mine.yaml"
+    own.write_text("_target_: tests.own.SquaredError\ntask: ${task}\nscale: 2.0\n")
+    words = ["train", *tiny.SYNTHETIC, *tiny.FAST, "epochs=1", "loss=mine", f"output_dir={tmp_path / 'out'}"]
+    words += ["--config-dir", str(tmp_path / "conf")]
+    assert "--allow tests" in wrong(capsys, *words)
+    assert main([*words, "--allow", "tests"]) == 0
+
+
+def test_env_names_versions_and_the_device(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["env"]) == 0
+    shown = capsys.readouterr().out
+    assert "torch " in shown
+    assert "device " in shown
+
+
+def test_the_configuration_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--cfg", "job", "loss=focal"]) == 0
+    assert "gamma: 2.0" in capsys.readouterr().out
+
+
+def predict(run: tiny.Run, source: Path, output: Path, *words: str) -> int:
+    return main(["predict", f"run={run.folder}", f"input={source}", f"output={output}", *words])
+
+
+def test_predicted_masks_have_the_scores_of_evaluate(tmp_path: Path) -> None:
+    root = tiny.make_folder(tmp_path / "data, (1)", sizes=((32, 32), (41, 37), (70, 33)))
+    run = tiny.train(tmp_path / "out", "epochs=8", "lr=.01", "aug=none", data=tiny.folder(root))
+    masks = tmp_path / "masks here"
+    assert predict(run, root / "images" / "test", masks) == 0
+    hits = sums = 0
+    for truth_path in sorted((root / "masks" / "test").iterdir()):
+        with Image.open(truth_path) as truth_file, Image.open(masks / truth_path.name) as found_file:
+            truth, found = np.asarray(truth_file) == 255, np.asarray(found_file)
+            assert found_file.getpalette()[3:6] == list(Task("binary").palette[0])
+        assert found.shape == truth.shape
+        hits += int((truth & (found == 1)).sum())
+        sums += int(truth.sum() + (found == 1).sum())
+    assert 2 * hits / sums == pytest.approx(tiny.summary(run)["test"]["dice"], abs=1e-6)
+    assert hits > 0
+    assert cv2.imread(str(masks / "test0_overlay.png")).shape == (32, 32, 3)
+
+
+def test_prediction_names_what_it_cannot_read_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tiny.train(tmp_path / "out", "epochs=1", "task=multilabel")
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.new("RGB", (20, 30)).save(images / "good.png")
+    (images / "bad.jpg").write_bytes(b"nothing")
+    capsys.readouterr()
+    assert predict(run, images, tmp_path / "masks", "overlay=false") == 1
+    assert "bad.jpg: not a readable image (7 bytes" in capsys.readouterr().err
+    assert len(list((tmp_path / "masks").glob("good_*.png"))) == 3
+    assert not list((tmp_path / "masks").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["input=nowhere"], "input=nowhere: no such file or folder"),
+        (["run=nowhere"], "run=nowhere: no such run folder"),
+        (["reader=cv"], "reader"),
+    ],
+)
+def test_wrong_words_of_predict(
+    tmp_path: Path, words: list[str], part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tiny.train(tmp_path / "out", "epochs=1")
+    Image.new("RGB", (20, 30)).save(tmp_path / "image.png")
+    given = [f"run={run.folder}", f"input={tmp_path / 'image.png'}", f"output={tmp_path / 'masks'}"]
+    assert part in wrong(capsys, "predict", *given, *words)
+
+
+def test_predict_refuses_to_write_over_the_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tiny.train(tmp_path / "out", "epochs=1")
+    Image.new("RGB", (20, 30)).save(tmp_path / "image.png")
+    assert predict(run, tmp_path / "image.png", tmp_path) == 1
+    assert "where the images are" in capsys.readouterr().err

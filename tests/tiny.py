@@ -1,0 +1,111 @@
+"""Tiny data and tiny trainings: the real command line on images of 32 pixels, in about a second each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback
+from PIL import Image
+
+from segtrain.cli import main
+from segtrain.runs import Run, find_latest, read_run
+
+__all__ = ["Run", "find_latest", "read_run"]
+
+NET = ["model.width=2", "model.depth=2"]
+SYNTHETIC = ["data.size=32", "data.train=10", "data.val=3", "data.test=3", "data.foreground=.2"]
+FAST = [*NET, "crop=32", "batch_size=4", "epochs=2", "callbacks.pictures.samples=1"]
+
+
+def train(output: Path, *overrides: str, data: Sequence[str] = SYNTHETIC, fast: Sequence[str] = FAST) -> Run:
+    """Train through the command line, as a user would; the run that it made."""
+    assert main(["train", *data, *fast, f"output_dir={output}", *overrides]) == 0
+    return read_run(find_latest(output))
+
+
+def make_folder(
+    root: Path,
+    ids: Sequence[int] = (0, 255),
+    counts: tuple[int, int, int] = (6, 2, 3),
+    sizes: Sequence[tuple[int, int]] = ((32, 32), (40, 36)),
+    seed: int = 0,
+) -> Path:
+    """A data set in the folder layout: bright squares of the ids on a dark ground.
+
+    Args:
+        root: where to make it.
+        ids: of the mask files; the first is the ground.
+        counts: images of train, val and test.
+        sizes: (height, width), in turn.
+        seed: of everything random.
+    """
+    random = np.random.default_rng(seed)
+    for split, count in zip(("train", "val", "test"), counts, strict=True):
+        for kind in ("images", "masks"):
+            (root / kind / split).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            height, width = sizes[index % len(sizes)]
+            image = random.integers(0, 60, (height, width, 3), dtype=np.uint8)
+            mask = np.full((height, width), ids[0], np.uint8)
+            for place, value in enumerate(ids[1:]):
+                top, left = random.integers(0, height - 12), random.integers(0, width - 12)
+                image[top : top + 12, left : left + 12, place % 3] += 150
+                mask[top : top + 12, left : left + 12] = value
+            Image.fromarray(image).save(root / "images" / split / f"{split}{index}.png")
+            Image.fromarray(mask).save(root / "masks" / split / f"{split}{index}.png")
+    return root
+
+
+def folder(root: Path, *more: str) -> list[str]:
+    """Overrides that read such a data set."""
+    return ["data=folder", f"data.root={root}", *more]
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """summary.json of a run."""
+    content: dict[str, Any] = json.loads((run.folder / "summary.json").read_text())
+    return content
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    """All tensors that a resume must reproduce: the module's state and the optimizer's."""
+    checkpoint = torch.load(run.last, weights_only=True)
+    optimizer = checkpoint["optimizer_states"][0]["state"]
+    moments = {f"{index}.{key}": value for index, state in optimizer.items() for key, value in state.items()}
+    return {**checkpoint["state_dict"], **{k: torch.as_tensor(v) for k, v in moments.items()}}
+
+
+def differing(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[str]:
+    """Names of the tensors that are not equal bit for bit."""
+    return [
+        name for name in {**one, **other} if name not in one or name not in other or not _same(one[name], other[name])
+    ]
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return torch.equal(one, other)
+
+
+class Stop(Callback):
+    """Ends training with an error after so many steps, like a kill between two batches.
+
+    Args:
+        step: optimizer steps after which it strikes.
+    """
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == self.step:
+            raise RuntimeError("stopped by the test")
+
+
+def stop_at(step: int) -> list[str]:
+    """Words that make a training stop there."""
+    return [f"+callbacks.stop={{_target_:tests.tiny.Stop,step:{step}}}", "--allow", "tests"]

@@ -78,8 +78,7 @@ class Optim:
             mode: "max" or "min", of the monitored score.
         """
         if self.schedule == "onecycle":
-            steps = max(steps, 2)  # torch divides by zero at one step, such as debug=fast has
-            share = max(self.warmup, 1 / steps)
+            share = max(self.warmup, 1 / steps)  # torch divides by zero where the rise takes less than a step
             return OneCycleLR(optimizer, self.lr, total_steps=steps + 1, pct_start=share), None
         warmup = round(self.warmup * steps)
         if self.schedule == "plateau":

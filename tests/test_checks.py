@@ -69,21 +69,25 @@ def test_what_is_no_number(value: Any) -> None:
             "loss must be one of focal, dice, bce; got 'fcal' - did you mean focal?",
         ),
         (lambda v: checks.choice("k", v, NAMES), "xyz", "k must be one of focal, dice, bce; got 'xyz'"),
-        (lambda v: checks.choice("k", v, NAMES), ["dice"], "k must be one of focal, dice, bce; got ['dice']"),
+        (
+            lambda v: checks.choice("k", v, NAMES),
+            ["dice"],
+            "k must be one of focal, dice, bce; got ['dice'] - did you mean dice?",
+        ),
         (lambda v: checks.choice("k", v, iter(NAMES)), None, "k must be one of focal, dice, bce; got None"),
     ],
 )
 def test_refused(check: Callable[[Any], Any], value: Any, message: str) -> None:
     with pytest.raises(UserError) as caught:
         check(value)
-    assert str(caught.value) == message or str(caught.value).startswith(f"{message} - did you mean")
+    assert str(caught.value) == message
 
 
 def test_long_lists_are_counted() -> None:
     options = [f"net_{i}" for i in range(41)]
     with pytest.raises(UserError, match=r"^k must be one of 41 names; got 'net_5x' - did you mean net_\d+\?$"):
         checks.choice("k", "net_5x", options)
-    with pytest.raises(UserError, match="net_0, net_1, .*net_39; got"):
+    with pytest.raises(UserError, match=r"net_0, net_1, .*net_39; got"):
         checks.choice("k", "x", options[:40])
 
 

@@ -38,7 +38,9 @@ def imports(path: Path) -> Iterator[tuple[str, int]]:
         if node in skipped:
             continue
         if isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{a.name}" for a in node.names] if node.module == "segtrain" else [node.module or ""]
+            names = (
+                [f"{node.module}.{a.name}" for a in node.names] if node.module == "segtrain" else [node.module or ""]
+            )
             yield from ((name, node.lineno) for name in names)
         elif isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)

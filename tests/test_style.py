@@ -51,7 +51,9 @@ def test_functions_are_short_typed_and_documented(path: Path) -> None:
         if public:
             assert all(a.annotation for a in arguments), f"{where}: arguments without types"
             assert function.returns is not None, f"{where}: no return type"
-            assert ast.get_docstring(function) or name == "forward" or _is_property_stub(function), f"{where}: no docstring"
+            assert ast.get_docstring(function) or name == "forward" or _is_property_stub(function), (
+                f"{where}: no docstring"
+            )
 
 
 def _is_property_stub(function: Function) -> bool:

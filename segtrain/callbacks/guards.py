@@ -48,10 +48,8 @@ class NonFiniteGuard(Callback):
         self._norm = self._norm.to(pl_module.device)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Look at the images; uint8 is always finite."""
+        """Remember which samples were seen since the last reading."""
         self._seen += batch["id"]
-        if batch["image"].is_floating_point():
-            self._mark(0, batch["image"].sum(), trainer.global_step)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         """Look at the gradient."""
@@ -62,10 +60,13 @@ class NonFiniteGuard(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the loss; read the flag where it is time."""
+        """Look at loss and images (uint8 is always finite); read the flag where it is time."""
         # the counter stands behind the step already, unless gradients are still being accumulated
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
-        self._mark(1, outputs["loss"], trainer.global_step - int(stepped))
+        step = trainer.global_step - int(stepped)
+        self._mark(1, outputs["loss"], step)
+        if batch["image"].is_floating_point():
+            self._mark(0, batch["image"].sum(), step)
         if (batch_idx + 1) % self.interval == 0:
             self.read(trainer)
 

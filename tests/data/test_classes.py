@@ -182,6 +182,12 @@ def test_views(classes: dict[int | str, str], mode: str, names: tuple[str, ...],
     assert ids_of(mapped, 0, 4, 7, 9, 11) == canonical
 
 
+def test_a_view_has_a_mode_of_its_own() -> None:
+    declared = Declared(STREET.classes, STREET.ignored, mode="multiclass")
+    assert view(None, declared).task.mode == "multiclass"
+    assert view({9: "walker"}, declared).task.mode == "binary"
+
+
 def test_a_view_takes_the_first_members_colour() -> None:
     declared = Declared([FileClass(0, "a", (1, 1, 1)), FileClass(1, "b", (2, 2, 2)), FileClass(2, "c", (3, 3, 3))])
     assert view({2: "fg"}, declared).task.palette == ((3, 3, 3),)

@@ -191,6 +191,14 @@ def test_unknown_ids_are_named_in_every_split(tmp_path: Path, split: str) -> Non
     assert opened(tmp_path, ignore_ids=[77, 88]).task.num_classes == 3
 
 
+def test_ignored_ids_take_no_part_in_the_union(tmp_path: Path) -> None:
+    make_folder(tmp_path, (0, 7, 255))
+    source = opened(tmp_path, ignore_ids=[7])  # {0, 255} is left: background and foreground
+    masks = [source.splits["train"].read(index)[1] for index in range(3)]
+    assert {int(i) for mask in masks for i in np.unique(mask)} == {0, 1, 255}
+    assert list(source.stats.positives) == [sum(int((mask == 1).sum()) for mask in masks)]
+
+
 def test_twenty_faults_are_shown() -> None:
     refuse("x", [])
     assert faults_of(lambda: refuse("x", ["one"])) == "one"

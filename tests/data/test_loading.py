@@ -1,4 +1,4 @@
-"""What reaches the training loop: cache, order, evaluation batches, samples that depend on (seed, epoch, index) alone."""
+"""What reaches the training loop: cache, order, evaluation batches, samples by (seed, epoch, index) alone."""
 
 from __future__ import annotations
 
@@ -171,6 +171,18 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone() -> None:
         assert (other[key]["image"] != samples[key]["image"]).any()
     for epoch, index in keys[3:]:
         assert (samples[(epoch, index)]["image"] != samples[(epoch - 1, index)]["image"]).any()
+
+
+def test_no_two_samples_share_a_seed() -> None:
+    given_seeds = []
+
+    def note(image: Array, mask: Array, seed: int) -> tuple[Array, Array]:
+        given_seeds.append(seed)
+        return image, mask
+
+    for seed, epoch, index in itertools.product(range(2), range(3), range(LENGTH)):
+        SegmentationDataset(Drawn(), note, seed)[(epoch, index)]
+    assert len(set(given_seeds)) == 2 * 3 * LENGTH
 
 
 @pytest.mark.parametrize("planes", [(), (4,)], ids=["exclusive", "multilabel"])

@@ -1,0 +1,101 @@
+"""Every configuration file says what it is, composes, and builds; every registered name has its file."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from segtrain.assemble import Request, assemble
+from segtrain.cli.compose import compose
+from segtrain.cli.conf import CONF, groups, options, purpose
+from segtrain.losses import LOSSES
+from segtrain.models import MODELS
+from segtrain.task import Task
+from tests import tiny
+
+FILES = sorted(CONF.rglob("*.yaml"))
+OPTIONS = [(group, option) for group in groups() for option in options(group)]
+NOT_HERE = {("trainer", "gpu"), ("trainer", "ddp")}  # devices; built in test_trainer.py
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(CONF).as_posix())
+def test_each_file_says_what_it_is(path: Path) -> None:
+    assert purpose(path).endswith((".", ":", "?")), f"{path} must begin with a comment: what it is, when to use it"
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_each_option_composes_and_builds(group: str, option: str, tmp_path: Path) -> None:
+    words = [f"output_dir={tmp_path / 'out'}", f"{group}={option}"]
+    if (group, option) == ("data", "folder"):
+        words.append(f"data.root={tiny.make_folder(tmp_path / 'data')}")
+    elif group != "data":
+        words += tiny.SYNTHETIC
+    if group != "model":
+        words += tiny.NET
+    if option == "multiclass":
+        words.append("loss=dice_ce")
+    config, choices = compose("train", [*words, "crop=32"])
+    assert choices[group] == option
+    if (group, option) in NOT_HERE:
+        return
+    parts = assemble(Request(config, choices))
+    batch = next(iter(parts.data.train_dataloader()))
+    logits = parts.module(batch["image"])
+    assert torch.isfinite(parts.module.loss(logits, batch["mask"]))
+
+
+def test_every_loss_has_a_file_with_all_of_its_parameters() -> None:
+    assert set(LOSSES) <= set(options("loss"))
+    for name, loss in LOSSES.items():
+        file: Any = OmegaConf.to_container(OmegaConf.load(CONF / "loss" / f"{name}.yaml"), resolve=False)
+        written = set(file) - {"_target_", "name", "task", "stats"}
+        parameters = inspect.signature(loss).parameters
+        assert written == set(parameters) - {"task", "stats"}, name
+        for key in written:
+            assert file[key] == parameters[key].default, f"{name}: {key}"
+
+
+def test_every_net_is_named_where_users_look() -> None:
+    text = (CONF / "model" / "unet_resnet34.yaml").read_text()
+    assert all(name in text for name in MODELS if name != "plain_unet")
+
+
+@pytest.mark.parametrize(
+    ("words", "terms", "weights"),
+    [
+        (["loss=dice_ce"], {"dice", "ce"}, {"dice": 1.0, "ce": 1.0}),
+        (["loss=dice_bce", "+loss@loss.terms.focal=focal"], {"dice", "bce", "focal"}, {"focal": 1.0}),
+        (["loss=dice_focal", "loss.terms.focal.gamma=3", "loss.weights.focal=.5"], {"dice", "focal"}, {"focal": 0.5}),
+        (["loss=dice_focal", "~loss.terms.focal", "~loss.weights.focal"], {"dice"}, {"dice": 1.0}),
+    ],
+)
+def test_combinations_from_the_command_line(words: list[str], terms: set[str], weights: dict[str, float]) -> None:
+    config, choices = compose("train", [*words, *tiny.SYNTHETIC, *tiny.NET])
+    loss = assemble(Request(config, choices)).module.loss
+    assert set(loss.terms) == terms
+    assert weights.items() <= loss.weights.items()
+    if "loss.terms.focal.gamma=3" in words:
+        assert loss.terms["focal"].gamma == 3
+
+
+def test_balanced_bce_takes_beta_from_the_training_set() -> None:
+    config, choices = compose("train", ["loss=balanced_bce", *tiny.SYNTHETIC, *tiny.NET])
+    parts = assemble(Request(config, choices))
+    (share,) = parts.source.stats.share()
+    assert float(parts.module.loss.beta) == pytest.approx((1 - share) / share, rel=1e-5)
+
+
+def test_the_default_net_has_the_size_it_says() -> None:
+    config, choices = compose("train", tiny.SYNTHETIC)
+    module = assemble(Request(config, choices)).module
+    assert sum(p.numel() for p in module.net.parameters()) == 1_942_577
+    assert parts_task(module.task) == ("binary", 1, 255)
+
+
+def parts_task(task: Task) -> tuple[str, int, int]:
+    return task.mode, task.num_classes, task.ignore_index

@@ -79,7 +79,14 @@ class Optim:
         """
         if self.schedule == "onecycle":
             share = max(self.warmup, 1 / steps)  # torch divides by zero where the rise takes less than a step
-            return OneCycleLR(optimizer, self.lr, total_steps=steps + 1, pct_start=share), None
+            return OneCycleLR(
+                optimizer,
+                self.lr,
+                total_steps=steps + 1,
+                pct_start=share,
+                div_factor=1 / WARMUP_START,
+                cycle_momentum=False,
+            ), None
         warmup = round(self.warmup * steps)
         if self.schedule == "plateau":
             return self._plateau(optimizer, warmup, mode)

@@ -58,6 +58,7 @@ def test_the_overview_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> 
         (["gamma=3"], ["gamma belongs to loss=focal"]),
         (["epoch=3"], ["epoch=3", "did you mean epochs?"]),
         (["encoder=resnet18"], ["encoder belongs to model=unet_resnet34"]),
+        (["loss.weights.focal=.5"], ["loss.weights has no focal yet", "+loss.weights.focal=.5"]),
         (["-m", "loss=bce,fcal"], ["loss=fcal", "did you mean focal?"]),
         (["-m", "loss=focal", "loss.gama=1,2"], ["loss.gama=1", "did you mean loss.gamma"]),
         (["focal"], ["cannot read 'focal'", "key=value"]),

@@ -65,9 +65,9 @@ def test_onecycle() -> None:
     found = rates(Optim(lr=LR, schedule="onecycle", warmup=0.25), STEPS)
     top = 0.25 * (STEPS + 1) - 1
     expected = [
-        cosine_between(LR / 25, LR, step / top)
+        cosine_between(LR / 100, LR, step / top)
         if step <= top
-        else cosine_between(LR, LR / 25 / 1e4, (step - top) / (STEPS - top))
+        else cosine_between(LR, LR / 100 / 1e4, (step - top) / (STEPS - top))
         for step in range(STEPS + 1)
     ]
     assert found == pytest.approx(expected)

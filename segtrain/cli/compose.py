@@ -28,6 +28,7 @@ from segtrain.errors import UserError
 
 # Their values are paths, in which characters that mean something to Hydra need no quotes from the user.
 PATH_KEYS = ("run", "input", "output", "output_dir", "resume", "init_from", "data.root", "model.encoder_weights")
+OPEN = ("loss.weights", "aug.train", "callbacks")  # mappings to which a user may add names
 SPECIAL = set(",=(){}[]' \"")
 
 
@@ -169,6 +170,8 @@ def _unknown_key(word: str, config: DictConfig, failure: Exception) -> str:
     same_name = [k for k in keys if k.rpartition(".")[2] == last]
     near = same_name or difflib.get_close_matches(key, keys, n=2, cutoff=0.7)
     near = near or [k for k in keys if difflib.SequenceMatcher(None, k.rpartition(".")[2], last).ratio() > 0.75]
+    if key.rpartition(".")[0] in OPEN and not word.startswith(("+", "~")):
+        return f"{word}: {key.rpartition('.')[0]} has no {last} yet; add it with +{word}"
     if key in keys:  # the key is known, its value is the trouble
         return f"{word}: {' '.join(str(failure).split())}"
     owners = [f"{group}={option}" for group in groups() for option in options(group) if has_key(group, option, last)]

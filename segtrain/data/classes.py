@@ -124,9 +124,9 @@ def declared_from_ids(ids: Collection[int], num_classes: int | None) -> Declared
     Raises:
         UserError: a single id, which leaves nothing to learn.
     """
-    if num_classes is not None and num_classes != 1:  # 1 is what a binary task has: two ids
-        return Declared([FileClass(i, f"class_{i}") for i in range(num_classes)], {IGNORE})
     found = sorted(ids)
+    if num_classes not in (None, 1) and found != [0, IGNORE]:  # 1 is what a binary task has: two ids
+        return Declared([FileClass(i, f"class_{i}") for i in range(num_classes or 0)], {IGNORE})
     ignored = {IGNORE} if IGNORE in found and found != [0, IGNORE] else set()
     real = [i for i in found if i not in ignored]
     if len(real) < 2:

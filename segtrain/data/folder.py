@@ -60,9 +60,17 @@ def open_folder(
     checks.choice("data.cache", cache, ("ram", "none"))
     limit = int(checks.number("data.cache_gb", cache_gb, 0) * 2**30)
     folder = Path(root).expanduser()
-    pairs = find_pairs(folder)
-    scanned = _scan(folder, pairs, scan_dir)
-    class_map = _class_map(folder, scanned, task, ignore_ids, classes)
+    pairs, faults = find_pairs(folder)
+    scanned, unsound = _scan(folder, pairs, scan_dir)
+    faults += unsound
+    try:
+        ids = {i for _, finding in scanned["train"] for i in finding.ids} - set(ignore_ids)
+        declared = read_declared(folder) or declared_from_ids(ids, task.get("num_classes"))
+        class_map = build_class_map(declared, task, ignore_ids, classes)
+    except UserError:
+        refuse(f"{folder}", faults)  # what is wrong with the files comes before what follows from it
+        raise
+    refuse(f"{folder}", faults + _unknown_ids(scanned, class_map))
     splits: dict[str, Examples] = {}
     for split, found in scanned.items():
         files = FolderExamples([pair for pair, _ in found], [finding.size for _, finding in found], reader, class_map)
@@ -105,15 +113,19 @@ class FolderExamples:
         return image, self._class_map.apply(ids)
 
 
-def find_pairs(root: Path) -> dict[str, list[Pair]]:
+def find_pairs(root: Path) -> tuple[dict[str, list[Pair]], list[str]]:
     """Match images and masks by stem in each split.
 
+    Returns:
+        The pairs of each split, and a sentence for each file without its partner and each empty split.
+
     Raises:
-        UserError: a missing folder, an empty split, or images and masks that do not match.
+        UserError: a missing folder.
     """
     if not root.is_dir():
         raise UserError(f"data.root={root}: no such folder; give the one that holds images/ and masks/")
-    pairs, faults = {}, []
+    pairs: dict[str, list[Pair]] = {}
+    faults: list[str] = []
     for split in SPLITS:
         images, masks = root / "images" / split, root / "masks" / split
         if split == "test" and not images.is_dir():
@@ -123,8 +135,7 @@ def find_pairs(root: Path) -> dict[str, list[Pair]]:
                 raise UserError(f"{folder}: no such folder; data=folder needs images/{split} and masks/{split}")
         pairs[split], found = _match(images, masks)
         faults += found
-    refuse(f"{root}", faults)
-    return pairs
+    return pairs, faults
 
 
 def _match(images: Path, masks: Path) -> tuple[list[Pair], list[str]]:
@@ -146,33 +157,24 @@ def _by_stem(folder: Path, suffixes: Sequence[str]) -> tuple[dict[str, Path], li
     return {path.stem: path for path in files}, twice
 
 
-def _scan(root: Path, pairs: dict[str, list[Pair]], scan_dir: str | None) -> Scanned:
+def _scan(root: Path, pairs: dict[str, list[Pair]], scan_dir: str | None) -> tuple[Scanned, list[str]]:
+    """Findings about the sound pairs of each split, and the faults of the others."""
     kept = Path(scan_dir) / f"{derive(str(root.resolve())):x}.json" if scan_dir else None
     findings = iter(scan([pair for split in pairs.values() for pair in split], kept))
     scanned = {split: [(pair, next(findings)) for pair in files] for split, files in pairs.items()}
-    refuse(f"{root}", [finding.fault for files in scanned.values() for _, finding in files if finding.fault])
-    return scanned
+    faults = [finding.fault for found in scanned.values() for _, finding in found if finding.fault]
+    sound = {split: [(p, f) for p, f in found if not f.fault] for split, found in scanned.items()}
+    return sound, faults
 
 
-def _class_map(
-    root: Path,
-    scanned: Scanned,
-    task: Mapping[str, Any],
-    ignore_ids: Sequence[int],
-    view: Mapping[int | str, str] | None,
-) -> ClassMap:
-    ids = {i for _, finding in scanned["train"] for i in finding.ids} - set(ignore_ids)
-    declared = read_declared(root) or declared_from_ids(ids, task.get("num_classes"))
-    class_map = build_class_map(declared, task, ignore_ids, view)
-    faults = [
+def _unknown_ids(scanned: Scanned, class_map: ClassMap) -> list[str]:
+    return [
         f"{pair.mask}: ids {unknown} are none of the classes ({class_map.origin}); "
         "declare them there, or ignore them with data.ignore_ids"
-        for files in scanned.values()
-        for pair, finding in files
+        for found in scanned.values()
+        for pair, finding in found
         if (unknown := class_map.unknown(finding.ids))
     ]
-    refuse(f"{root}", faults)
-    return class_map
 
 
 def class_stats(findings: Sequence[Finding], class_map: ClassMap) -> ClassStats:

@@ -1,6 +1,6 @@
 """Weighted sums of losses: `loss=dice_ce`, or any mixture written in yaml or on the command line.
 
-    python train.py loss=dice_bce +loss@loss.terms.focal=focal loss.weights.focal=.5
+    python train.py loss=dice_bce +loss@loss.terms.focal=focal +loss.weights.focal=.5
 
 A missing weight is 1; a weight without a term is an error, since it would silently do nothing.
 """

@@ -325,7 +325,7 @@ def test_fingerprint_is_of_the_content(tmp_path: Path) -> None:
 
 
 def test_pairs_are_in_the_order_of_their_names(root: Path) -> None:
-    for split in find_pairs(root).values():
+    for split in find_pairs(root)[0].values():
         assert [pair.id for pair in split] == sorted(pair.id for pair in split)
         assert all(pair.image.stem == pair.mask.stem == pair.id for pair in split)
 
@@ -333,3 +333,14 @@ def test_pairs_are_in_the_order_of_their_names(root: Path) -> None:
 def test_every_mask_id_outside_the_table_is_unknown() -> None:
     mapped = build_class_map(Declared([FileClass(0, "a"), FileClass(1, "b")]), REQUEST)
     assert mapped.unknown([-1, 0, 1, 2, 65535, 65536, 2**31]) == [-1, 2, 65535, 65536, 2**31]
+
+
+def test_faults_of_every_kind_are_listed_at_once(root: Path) -> None:
+    masks = {split: sorted((root / "masks" / split).iterdir()) for split in ("train", "val")}
+    masks["train"][0].unlink()
+    Image.new("L", (5, 5)).save(masks["train"][1])
+    Image.fromarray(np.full_like(np.asarray(Image.open(masks["val"][0])), 77)).save(masks["val"][0])
+    with pytest.raises(UserError) as caught:
+        open_folder(REQUEST, str(root))
+    for part in ("no mask", "one size", "ids [77]"):
+        assert part in str(caught.value)

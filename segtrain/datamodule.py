@@ -14,7 +14,7 @@ from segtrain.data.datasets import Transform
 from segtrain.errors import UserError
 from segtrain.task import Batch
 
-EVALUATION_BATCHES = 4  # evaluation keeps no gradients: so many times the pixels of a training batch fit
+EVALUATION_BATCHES = 2  # evaluation keeps no gradients: so many times the pixels of a training batch fit
 
 
 class SegmentationDataModule(LightningDataModule):
@@ -23,7 +23,7 @@ class SegmentationDataModule(LightningDataModule):
         transform: of training samples.
         seed: of the run.
         batch_size: training images per step and process.
-        crop_pixels: pixels of a training crop; evaluation batches hold at most 4 x batch_size of it.
+        crop_pixels: pixels of a training crop; evaluation batches hold at most 2 x batch_size of it.
         num_workers: loading processes, or "auto": one per core that training leaves free, at most 8.
         pin_memory: page-locked batches for asynchronous copies to a GPU.
 

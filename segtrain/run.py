@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -23,7 +22,7 @@ from rich.console import Console
 from segtrain import callbacks as cb
 from segtrain.assemble import Parts, Request, assemble, plain
 from segtrain.build import build
-from segtrain.callbacks.tensorboard import describe_run, record_result
+from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
 from segtrain.checkpoint import KEY, initialise_from, load_checkpoint, load_net, sweep_temporaries
 from segtrain.console import log, log_to, score_table, set_up_logging
 from segtrain.errors import UserError
@@ -196,14 +195,14 @@ def _trainer(parts: Parts, folder: Path, request: Request, resume: Resume | None
         cb.KeepLast(checkpoints, config.checkpoint.every_steps, config.checkpoint.every_minutes),
     ]
     purge = None if resume is None else resume.step
-    logger = TensorBoardLogger(str(folder), name="", version="", default_hp_metric=False, purge_step=purge)
+    logger = EventFile(folder, purge)
     return build_trainer(plain(config.trainer), config.epochs, around, [logger], config.deterministic), speed
 
 
 def _describe(trainer: Trainer, parts: Parts, resume: Resume | None) -> None:
     """Tell TensorBoard what is run; a run that is continued has been told."""
     logger = trainer.loggers[0]
-    if trainer.is_global_zero and resume is None and isinstance(logger, TensorBoardLogger):
+    if trainer.is_global_zero and resume is None and isinstance(logger, EventFile):
         texts = {"config": OmegaConf.to_yaml(parts.config, resolve=True), "command": shlex.join(sys.argv)}
         describe_run(logger, texts | {"data": "\n".join(parts.source.notes)})
 
@@ -217,9 +216,8 @@ def _summary(
     settings = {"lr": config.lr, "batch_size": config.batch_size, "epochs": config.epochs, "seed": config.seed}
     summary = {"status": "done", "command": shlex.join(sys.argv), **names, **settings, "data": parts.source.name}
     summary |= summarize(folder / "metrics.csv", config.monitor, config.monitor_mode, scores)
-    (folder / "hparams.yaml").unlink(missing_ok=True)  # an empty file of Lightning's logger
     logger = trainer.loggers[0]
-    if trainer.is_global_zero and isinstance(logger, TensorBoardLogger):
+    if trainer.is_global_zero and isinstance(logger, EventFile):
         columns = {**names, "encoder": config.model.get("encoder"), **settings, "data": parts.source.name}
         best = {f"val_best/{k}": v for k, v in summary["val_best"].items() if k in ("iou", "dice") and v is not None}
         shown = {key: value for key, value in columns.items() if value is not None}

@@ -64,7 +64,7 @@ def test_tensorboard_has_the_tags_of_the_conventions(run: Run) -> None:
         assert tag in scalars
     assert {"perf/images_per_s", "perf/data_wait", "val_best/iou", "val_best/dice"} <= set(scalars)
     assert {"train/batch", "val/predictions", "val/confusion"} <= set(tags(run, "images"))
-    assert "hp_metric" not in scalars
+    assert not {"hp_metric", "epoch"} & set(scalars)
     layouts = [tag for tag in tags(run, "tensors") if "custom_scalars" in tag]
     assert layouts
     events = EventAccumulator(str(run.folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -19,6 +20,26 @@ LAYOUT = {
         "Recall": ["Multiline", ["val/recall"]],
     }
 }
+
+
+class EventFile(TensorBoardLogger):
+    """One event file in the run's own folder, without what Lightning adds to it.
+
+    Args:
+        folder: of the run.
+        purge_step: when a run is continued: the step from which earlier events are void.
+    """
+
+    def __init__(self, folder: Path, purge_step: int | None = None) -> None:
+        super().__init__(str(folder), name="", version="", default_hp_metric=False, purge_step=purge_step)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log scalars; Lightning's "epoch" would be the first chart on the page."""
+        super().log_metrics({tag: value for tag, value in metrics.items() if tag != "epoch"}, step)
+
+    def save(self) -> None:
+        """Flush; Lightning's own also writes an empty hparams.yaml."""
+        self.experiment.flush()
 
 
 def describe_run(logger: TensorBoardLogger, texts: Mapping[str, str]) -> None:

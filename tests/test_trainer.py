@@ -1,0 +1,53 @@
+"""Where and how a training runs: devices, precision, limits, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from segtrain import trainer
+from segtrain.cli.compose import compose
+from segtrain.datamodule import worker_count
+from segtrain.errors import UserError
+
+
+def settings(*words: str) -> dict[str, Any]:
+    config, _ = compose("train", list(words))
+    return dict(config.trainer)
+
+
+def test_the_limits_reach_the_trainer() -> None:
+    built = trainer.build_trainer(settings("trainer.limit_train=3", "trainer.limit_test=0"), 2, [], [])
+    assert (built.limit_train_batches, built.limit_val_batches, built.limit_test_batches) == (3, 1.0, 0)
+    assert built.max_epochs == 2
+    with pytest.raises(UserError, match=r"trainer.limit_val must be a whole number >= 1, got 0"):
+        trainer.build_trainer(settings("trainer.limit_val=0"), 2, [], [])
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_bfloat16_is_taken_only_where_the_hardware_has_it(
+    native: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "has_native_bf16", lambda accelerator: native)
+    assert trainer.choose_precision("auto", "cpu") == expected
+    assert trainer.choose_precision("32-true", "cpu") == "32-true"
+
+
+def test_the_best_device_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for available, expected in ((True, "gpu"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda value=available: value)
+        assert trainer.choose_accelerator("auto") == expected
+    with pytest.raises(UserError, match="torch finds no such device here"):
+        trainer.choose_accelerator("gpu")
+
+
+def test_a_loader_gets_the_cores_that_training_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert worker_count("auto", on_gpu=False) == 0
+    assert worker_count("auto", on_gpu=True) == 3
+    assert worker_count(5, on_gpu=False) == 5
+    with pytest.raises(UserError, match=r"num_workers \(or auto\) must be a whole number >= 0, got 'many'"):
+        worker_count("many", on_gpu=False)

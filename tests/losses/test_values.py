@@ -287,6 +287,7 @@ def test_hed_has_mean_weight_four_f_one_minus_f_unless_normalized(share: float) 
         assert_close(float(loss(torch.zeros(1, 1, 10, 10), target)), factor * math.log(2), rtol=1e-5, atol=0)
 
 
+@pytest.mark.filterwarnings("ignore:.*no training pixel is")
 @pytest.mark.parametrize("positives", [0, 1000])
 def test_automatic_weights_stay_finite_for_a_class_that_never_or_always_occurs(positives: int) -> None:
     stats = ClassStats([positives], [1000], [1000], 1)

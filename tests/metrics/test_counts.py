@@ -50,7 +50,7 @@ def sklearn_counts(task: Task, logits: Tensor, target: Tensor) -> npt.NDArray[np
 
 
 def image_oracle(task: Task, logits: Tensor, target: Tensor, name: str, empty: float | None, first: int) -> float:
-    """Mean over images of the mean over classes, by sets of pixels."""
+    """Mean over the images with a label of the mean over classes, by sets of pixels."""
     images = []
     for z, ids in zip(logits, target.view(len(target), -1, *target.shape[-2:]), strict=True):
         scores = []
@@ -63,7 +63,7 @@ def image_oracle(task: Task, logits: Tensor, target: Tensor, name: str, empty: f
                 scores.append(both / either if name == "iou" else 2 * both / (both + either))
             elif empty is not None:
                 scores.append(empty)
-        if scores:
+        if scores and bool((ids != task.ignore_index).any()):
             images.append(sum(scores) / len(scores))
     return sum(images) / len(images) if images else math.nan
 

@@ -151,12 +151,12 @@ IMAGES = torch.stack(
     ("empty", "expected"),
     [
         (math.nan, [(4 / 7 + 4 / 6) / 2, 4 / 6, 1 / 2, math.nan]),
-        (1.0, [(4 / 7 + 4 / 6) / 2, (4 / 6 + 1) / 2, 1 / 2, 1.0]),
-        (0.0, [(4 / 7 + 4 / 6) / 2, (4 / 6 + 0) / 2, 1 / 2, 0.0]),
+        (1.0, [(4 / 7 + 4 / 6) / 2, (4 / 6 + 1) / 2, 1 / 2, math.nan]),
+        (0.0, [(4 / 7 + 4 / 6) / 2, (4 / 6 + 0) / 2, 1 / 2, math.nan]),
     ],
 )
 def test_empty_score(empty: float, expected: list[float]) -> None:
-    """What a class counts that an image lacks; claimed where it is not, it counts 0 in any case."""
+    """What a class counts that an image lacks; claimed where it is not, it counts 0; the last image has no label."""
     found = image_scores(IMAGES, TWO_LABELS, "iou", include_background=True, empty_score=empty)
     assert_close(found, torch.tensor(expected), equal_nan=True)
 

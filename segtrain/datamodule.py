@@ -42,6 +42,8 @@ class SegmentationDataModule(LightningDataModule):
         pin_memory: bool = False,
     ) -> None:
         super().__init__()
+        # fewer images than processes: some have none to score, and the counts of the others are still exact
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.source = source
         self.transform = transform
         self.seed = seed

@@ -36,7 +36,8 @@ def build_trainer(
         num_nodes=checks.whole("trainer.num_nodes", config["num_nodes"], 1),
         strategy=config["strategy"],
         precision=choose_precision(config["precision"], accelerator),  # type: ignore[arg-type]
-        sync_batchnorm=checks.flag("trainer.sync_batchnorm", config["sync_batchnorm"]),
+        # torch has synchronized batch norm for GPUs only
+        sync_batchnorm=checks.flag("trainer.sync_batchnorm", config["sync_batchnorm"]) and accelerator == "gpu",
         max_epochs=checks.whole("epochs", epochs, 1),
         accumulate_grad_batches=checks.whole("trainer.accumulate", config["accumulate"], 1),
         gradient_clip_val=config["clip"] and checks.number("trainer.clip", config["clip"], above=0),

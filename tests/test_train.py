@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import segtrain
+from segtrain.assemble import Request
 from segtrain.cli import main
+from segtrain.cli.compose import compose
+from segtrain.run import evaluate
 from segtrain.runs import Run
 from tests import tiny
 
@@ -37,7 +43,8 @@ def test_the_run_folder_holds_what_is_promised(run: Run) -> None:
     promised = {"config.yaml", "overrides.yaml", "env.json", "train.log", "metrics.csv", "summary.json", "status"}
     promised |= {"checkpoints/best.ckpt", "checkpoints/last.ckpt", "plots/predictions.png", "plots/confusion.png"}
     assert promised <= names
-    assert {n for n in names - promised if "tfevents" not in n} == set()
+    (events,) = names - promised
+    assert events.startswith("events.out.tfevents.")
     assert run.status == "done"
     assert (run.folder.parents[1] / "latest").resolve() == run.folder.resolve()
     assert run.folder.name.startswith("dice_ce-light-s1_")
@@ -176,6 +183,24 @@ def test_one_failing_run_of_a_sweep_does_not_stop_the_others(
 def test_evaluate_gives_the_scores_of_the_summary(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", f"run={run.folder}", f"output_dir={run.folder.parents[1]}"]) == 0
     assert f"{tiny.summary(run)['test']['iou']:.4f}" in capsys.readouterr().out
+
+
+def test_two_processes_train_one_net_and_score_each_image_once(tmp_path: Path) -> None:
+    ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "num_workers=0"]
+    words = [*tiny.SYNTHETIC, *tiny.FAST, "epochs=1", f"output_dir={tmp_path}", *ranks]
+    command = [sys.executable, "-m", "segtrain", "train", *words]
+    done = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 1/1") == 1
+    run = tiny.read_run(tiny.find_latest(tmp_path))
+    assert len(list(run.folder.parent.iterdir())) == 1
+    config, choices = compose("evaluate", [*words, "trainer=cpu", "trainer.devices=1", f"run={run.folder}"])
+    alone = evaluate(Request(config, choices))
+    together = tiny.summary(run)["test"]
+    for name in ("iou", "dice", "precision", "recall", "accuracy"):
+        assert together[name] == pytest.approx(alone[f"test/{name}"], abs=1e-6)  # as rounded in the summary
 
 
 def test_the_python_interface_trains_and_predicts(tmp_path: Path) -> None:

@@ -41,6 +41,10 @@ class EventFile(TensorBoardLogger):
         """Flush; Lightning's own also writes an empty hparams.yaml."""
         self.experiment.flush()
 
+    def finalize(self, status: str) -> None:
+        """Flush: training is followed by the test, and a closed writer would begin a second file."""
+        self.experiment.flush()
+
 
 def describe_run(logger: TensorBoardLogger, texts: Mapping[str, str]) -> None:
     """At the start: the layout and what is being run, as texts."""
@@ -63,4 +67,4 @@ def record_result(
     file_writer = writer._get_file_writer()
     for summary in hparams(dict(choices), dict.fromkeys(scores, 0.0)):  # type: ignore[no-untyped-call]
         file_writer.add_summary(summary)
-    writer.flush()
+    writer.close()

@@ -62,13 +62,12 @@ class EvaluationBatches(Sampler[list[Key]]):
 
     def __init__(self, sizes: Sequence[tuple[int, int]], pixels: int, rank: int = 0, world_size: int = 1) -> None:
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for index, size in enumerate(sizes):
-            groups[size[0], size[1]].append(index)
-        batches = []
+        for index in range(rank, len(sizes), world_size):
+            groups[sizes[index][0], sizes[index][1]].append(index)
+        self.batches: list[list[int]] = []
         for (height, width), members in groups.items():
             step = max(1, pixels // (height * width))
-            batches += [members[start : start + step] for start in range(0, len(members), step)]
-        self.batches = batches[rank::world_size]
+            self.batches += [members[start : start + step] for start in range(0, len(members), step)]
 
     def __len__(self) -> int:
         return len(self.batches)

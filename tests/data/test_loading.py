@@ -138,7 +138,8 @@ def test_evaluation_sees_each_image_once_in_batches_of_one_size(
     for batch in batches:
         assert len({sizes[index] for _, index in batch}) == 1
         assert len(batch) == 1 or sum(sizes[index][0] * sizes[index][1] for _, index in batch) <= pixels
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    images = [sum(map(len, batches)) for batches in shares]
+    assert max(images) - min(images) <= 1
 
 
 def test_evaluation_batches_are_filled() -> None:

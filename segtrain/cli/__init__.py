@@ -68,8 +68,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; resume=latest continues", file=sys.stderr)
-        return 130
+        return _interrupted()
+    except SystemExit as error:  # what Lightning makes of an interrupt
+        if isinstance(error.__context__, KeyboardInterrupt):
+            return _interrupted()
+        raise
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         sys.stderr.close()
         return 1
@@ -79,6 +82,11 @@ def main(argv: list[str] | None = None) -> int:
         message = " ".join(str(error).split())[:500]
         print(f"error: {type(error).__name__}: {message} (--traceback shows where)", file=sys.stderr)
         return 1
+
+
+def _interrupted() -> int:
+    print("interrupted; a training goes on with resume=latest", file=sys.stderr)
+    return 130
 
 
 def _dispatch(words: list[str]) -> int:

@@ -70,7 +70,7 @@ def score_table(scores: Mapping[str, float], stage: str, task: Task, title: str)
         task: names the classes.
         title: printed above.
     """
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column("class")
     for heading in ("IoU", "Dice"):
         table.add_column(heading, justify="right")
@@ -79,11 +79,10 @@ def score_table(scores: Mapping[str, float], stage: str, task: Task, title: str)
     table.add_section()
     for name, group in (("mean", stage), ("mean over images", f"{stage}_image")):
         table.add_row(name, *(_cell(scores.get(f"{group}/{s}")) for s in ("iou", "dice")))
-    width = max(40, len(title) + 2)
     text = io.StringIO()
-    Console(file=text, width=width, color_system=None).print(table)
+    Console(file=text, width=100, color_system=None).print(table)
     others = "  ".join(f"{name} {_cell(scores.get(f'{stage}/{name}'))}" for name in ("precision", "recall", "accuracy"))
-    return text.getvalue() + others
+    return f"{title}\n{text.getvalue()}{others}"
 
 
 def _cell(value: float | None) -> str:

@@ -162,7 +162,8 @@ def _recorded(folder: Path, request: Request, parts: Parts, resume: Resume | Non
     if resume is None:
         env = environment() | {"command": shlex.join(sys.argv), "config_hash": config_hash(plain(request.config))}
         write_json(folder / "env.json", env | {"data": parts.source.fingerprint})
-        write_text(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(request.overrides))))
+        words = [_from_anywhere(word) for word in request.overrides]
+        write_text(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(words)))
     write_text(folder / "config.yaml", OmegaConf.to_yaml(parts.config, resolve=True))
     set_status(folder, "running")
     sweep_temporaries(folder / "checkpoints")
@@ -178,6 +179,15 @@ def _recorded(folder: Path, request: Request, parts: Parts, resume: Resume | Non
         log.removeHandler(handler)
         handler.close()
         os.environ.pop(FOLDER, None)
+
+
+def _from_anywhere(word: str) -> str:
+    """data.root=... as an absolute path, so that a run is evaluated and continued from any folder."""
+    key, _, value = word.partition("=")
+    if key != "data.root":
+        return word
+    path = value.strip("'\"")
+    return f"{key}={Path(path).expanduser().resolve()}"
 
 
 def _trainer(parts: Parts, folder: Path, request: Request, resume: Resume | None = None) -> tuple[Trainer, cb.Speed]:

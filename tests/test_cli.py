@@ -143,6 +143,31 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Capt
     assert "no such folder" in wrong(capsys, "train", *tiny.folder(tmp_path / "nowhere, (2)"), f"output_dir={tmp_path}")
 
 
+@pytest.mark.parametrize(
+    ("word", "part"),
+    [
+        ("data.classes=9", "data.classes must map ids to names"),
+        ("data.ignore_ids=9x", "data.ignore_ids (or a list of them) must be a whole number"),
+    ],
+)
+def test_settings_of_a_folder_of_another_kind_are_named(
+    tmp_path: Path, word: str, part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tiny.make_folder(tmp_path / "data")
+    assert part in wrong(capsys, "train", *tiny.folder(root, word), f"output_dir={tmp_path / 'out'}")
+
+
+def test_a_run_is_evaluated_and_continued_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.make_folder(tmp_path / "my data")
+    monkeypatch.chdir(tmp_path)
+    output = tmp_path / "out"
+    tiny.train(output, "epochs=1", data=["data=folder", "data.root=my data", "data.ignore_ids=7"])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["evaluate", f"output_dir={output}"]) == 0
+    assert main(["train", "resume=latest", "epochs=2", f"output_dir={output}"]) == 0
+
+
 def test_an_unknown_command_is_answered(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean predict?" in wrong(capsys, "predikt")
 

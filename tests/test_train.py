@@ -212,6 +212,10 @@ def test_the_python_interface_trains_and_predicts(tmp_path: Path) -> None:
     assert mask.shape == (37, 50)
     assert mask.dtype == np.uint8
     assert set(np.unique(mask)) <= {0, 1}
+    assert np.array_equal(predict(image.astype(np.float64) / 255), mask)
+    for bad in (image.astype(np.float32), np.full((4, 4, 3), np.nan), image.astype(np.uint16), image[..., :2]):
+        with pytest.raises(ValueError, match=r"the image must be|a float image must be"):
+            predict(bad)
 
 
 def test_the_same_command_trains_the_same_net(tmp_path: Path, run: Run) -> None:

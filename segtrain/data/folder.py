@@ -34,7 +34,7 @@ def open_folder(
     *,
     name: str | None = None,
     reader: str = "opencv",
-    ignore_ids: Sequence[int] = (),
+    ignore_ids: int | str | Sequence[int] = (),
     classes: Mapping[int | str, str] | None = None,
     cache: str = "ram",
     cache_gb: float = 2.0,
@@ -47,7 +47,7 @@ def open_folder(
         root: the folder.
         name: of the data set, for run folders; the folder's own name where None.
         reader: of images, a key of READERS.
-        ignore_ids: ids of the mask files that carry no label, beside those the data set declares.
+        ignore_ids: id or ids of the mask files that carry no label, beside those the data set declares.
         classes: view on the classes, {id or name in the files: new name}; see build_class_map.
         cache: "ram" keeps decoded images in memory, "none" reads them anew each time.
         cache_gb: most memory for it, in GiB, per split and loading process.
@@ -59,6 +59,10 @@ def open_folder(
     checks.choice("data.reader", reader, READERS)
     checks.choice("data.cache", cache, ("ram", "none"))
     limit = int(checks.number("data.cache_gb", cache_gb, 0) * 2**30)
+    if classes is not None and not isinstance(classes, Mapping):
+        raise UserError(f"data.classes must map ids to names, such as '{{9: pedestrian}}'; got {classes!r}")
+    if isinstance(ignore_ids, (int, str)):
+        ignore_ids = [checks.whole("data.ignore_ids (or a list of them)", ignore_ids, 0)]
     folder = Path(root).expanduser()
     pairs, faults = find_pairs(folder)
     scanned, unsound = _scan(folder, pairs, scan_dir)

@@ -73,7 +73,14 @@ class Predictor:
             raise UserError(f"the image must be [H, W, {self.channels}], got shape {list(image.shape)}")
         if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
             raise UserError(f"the image must be uint8 in [0, 255] or float in [0, 1], got {image.dtype}")
-        return image if image.dtype == np.uint8 else image.astype(np.float32)
+        if image.dtype == np.uint8:
+            return image
+        low, high = float(image.min(initial=0)), float(image.max(initial=0))
+        if not (low >= 0 and high <= 1):  # also where there is a NaN
+            raise UserError(
+                f"a float image must be in [0, 1], this one has {low:g} .. {high:g}; divide it by its range"
+            )
+        return image.astype(np.float32)
 
     def picture(self, image: Image) -> Image:
         """The image as RGB uint8, for overlays."""

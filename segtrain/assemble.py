@@ -14,6 +14,7 @@ from segtrain import checks
 from segtrain.build import build
 from segtrain.data import DataSource
 from segtrain.datamodule import SegmentationDataModule
+from segtrain.errors import UserError
 from segtrain.metrics import SegmentationMetrics
 from segtrain.module import SegmentationModule, score_tag
 from segtrain.seeds import derive, seed_torch
@@ -58,6 +59,9 @@ def assemble(request: Request) -> Parts:
     config, allow = request.config.copy(), request.allow
     wanted = {key: value for key, value in plain(config.task).items() if key != "_target_"}
     source: DataSource = _builder(config.data, "data", allow)(task=wanted)
+    for split in ("train", "val"):
+        if split not in source.splits:
+            raise UserError(f"data {source.name} has no {split} images; training needs them")
     with open_dict(config):
         config.task = {"_target_": "segtrain.task.Task", **_plain_fields(source.task)}
         config.stats = {"_target_": "segtrain.task.ClassStats", **_plain_fields(source.stats)}

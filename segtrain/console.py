@@ -27,6 +27,7 @@ KNOWN_WARNINGS = (
     "The dirpath has changed",  # a run folder that was moved
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # within Lightning
     "Trying to infer the `batch_size`",  # epoch values are logged once, so no batch weighs in
+    "The ``compute`` method of metric MeanMetric was called before",  # resumed behind an epoch's last step
     "Total length of .* across ranks is zero",
 )
 

@@ -115,7 +115,9 @@ def check_continuation(resume: Resume, config: Mapping[str, Any], say: Callable[
     """
     before, after = flatten(resume.content[KEY]["config"]), flatten(config)
     changed = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
-    changed = [key for key in changed if not any(key == free or key.startswith(f"{free}.") for free in FREE)]
+    # a one-cycle schedule is drawn for its number of steps; the others can be drawn out
+    free = [key for key in FREE if key != "epochs" or after.get("optim.schedule") != "onecycle"]
+    changed = [key for key in changed if not any(key == each or key.startswith(f"{each}.") for each in free)]
     if BATCH in changed and not resume.mid_epoch:
         say(f"{BATCH} changes from {before[BATCH]} to {after[BATCH]}: from here on this is another training")
         changed.remove(BATCH)

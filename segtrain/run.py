@@ -148,7 +148,7 @@ def _new_folder(request: Request, parts: Parts) -> Path:
     else:
         model = "" if choices.get("model") == DEFAULT_MODEL else f"-{choices.get('model')}"
         label = f"{choices.get('loss')}-{choices.get('aug')}{model}-s{config.seed}"
-        folder = new_folder(output_dir / clean_name(config.name or parts.source.name), label)
+        folder = new_folder(output_dir / clean_name(str(config.name or parts.source.name)), label)
     os.environ[FOLDER] = str(folder)
     return folder
 

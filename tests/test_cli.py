@@ -168,6 +168,21 @@ def test_a_run_is_evaluated_and_continued_from_any_folder(tmp_path: Path, monkey
     assert main(["train", "resume=latest", "epochs=2", f"output_dir={output}"]) == 0
 
 
+def test_data_without_validation_images_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*tiny.SYNTHETIC, "data.val=0", f"output_dir={tmp_path / 'out'}"]
+    assert "val" in wrong(capsys, "train", *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_of_runs_and_classes_may_be_anything(tmp_path: Path) -> None:
+    names = "task.names=[a/b,../c,2024]"
+    run = tiny.train(tmp_path / "out", "epochs=1", "name=2024", "task=multilabel", names)
+    assert run.folder.parent == (tmp_path / "out" / "2024").resolve()
+    Image.new("RGB", (20, 30)).save(tmp_path / "image.png")
+    assert predict(run, tmp_path / "image.png", tmp_path / "masks", "overlay=false") == 0
+    assert len(list((tmp_path / "masks").iterdir())) == 3
+
+
 def test_an_unknown_command_is_answered(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean predict?" in wrong(capsys, "predikt")
 

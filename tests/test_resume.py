@@ -134,6 +134,12 @@ def test_another_batch_size_is_refused_within_an_epoch_and_allowed_after_it(
     assert "batch_size changes from 4 to 5" in capsys.readouterr().out
 
 
+def test_a_one_cycle_schedule_is_not_drawn_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny.train(tmp_path, "epochs=1", "optim.schedule=onecycle")
+    assert main(["train", "resume=latest", "epochs=2", f"output_dir={tmp_path}"]) == 1
+    assert "epochs: 1 then, 2 now" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("spec", ["latest", "nowhere", "auto-matic"])
 def test_nothing_to_resume_is_one_sentence(tmp_path: Path, spec: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", f"resume={spec}", f"output_dir={tmp_path}"]) == 1

@@ -120,7 +120,7 @@ def sweep_folder(config: Any, choices: dict[str, str], constant: list[str]) -> P
     name = config.name or (Path(root).resolve().name if root else choices["data"])
     if constant and config.name is None:
         name += "-" + hashlib.blake2b("\n".join(constant).encode(), digest_size=3).hexdigest()
-    return Path(config.output_dir) / "sweeps" / clean_name(name)
+    return Path(config.output_dir) / "sweeps" / clean_name(str(name))
 
 
 def job_name(differing: list[str]) -> str:

@@ -14,6 +14,7 @@ from segtrain.data.readers import IMAGE_SUFFIXES, read_image
 from segtrain.draw import color_table, overlay
 from segtrain.errors import UserError
 from segtrain.inference.predictor import Predictor
+from segtrain.runs import clean_name
 from segtrain.task import Task
 
 Ids = npt.NDArray[np.uint8]
@@ -93,7 +94,7 @@ def write_ids(ids: Ids, task: Task, path: Path) -> None:
     """A palette PNG whose values are the class ids; multilabel: one file per class, <stem>_<class>.png."""
     if task.mode == "multilabel":
         for layer, name in zip(ids, task.names, strict=True):
-            write_png(Image.fromarray(layer * np.uint8(255)), path.with_name(f"{path.stem}_{name}.png"))
+            write_png(Image.fromarray(layer * np.uint8(255)), path.with_name(f"{path.stem}_{clean_name(name)}.png"))
         return
     image = Image.fromarray(ids)
     image.putpalette(color_table(task).flatten().tolist())

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("SEGTRAIN_DATA", ROOT.parent / "shared" / "data"))
+DATA = Path(os.environ.get("SEGTRAIN_DATA", ROOT / "data"))
 pytestmark = pytest.mark.slow
 
 

@@ -92,7 +92,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(f"{path}: no such checkpoint")
     try:
         checkpoint: Checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, ValueError, LookupError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         size = path.stat().st_size
         raise UserError(
             f"{path}: damaged or not a segtrain checkpoint ({size} bytes, {type(error).__name__}); use another one"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,13 @@ class Resume:
     def step(self) -> int:
         """Optimizer steps already made."""
         return int(self.content["global_step"])
+
+    def complete(self, epochs: int) -> bool:
+        """Whether the run has ended well and as many epochs are behind it as are asked for."""
+        made = self.content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+        return (
+            Run(self.folder).status == "done" and self.checkpoint.name == Run(self.folder).last.name and made >= epochs
+        )
 
     @property
     def mid_epoch(self) -> bool:
@@ -126,6 +134,17 @@ def check_continuation(resume: Resume, config: Mapping[str, Any], say: Callable[
         remedy = "begin a new run with init_from= to change them"
         where = "in the middle of an epoch " if BATCH in changed else ""
         raise UserError(f"resume {where}{resume.folder}: settings differ ({listed}); {remedy}")
+
+
+def check_same(folder: Path, config_hash: str) -> None:
+    """Refuse to take a finished run for one of other settings.
+
+    Raises:
+        UserError: the run in the folder was made with other settings.
+    """
+    record = json.loads((folder / "env.json").read_text(encoding="utf-8"))
+    if record.get("config_hash") != config_hash:
+        raise UserError(f"{folder} holds a run of other settings; choose another name=, or remove that folder")
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -27,7 +27,7 @@ from segtrain.checkpoint import KEY, initialise_from, load_checkpoint, load_net,
 from segtrain.console import log, log_to, score_table, set_up_logging
 from segtrain.errors import UserError
 from segtrain.record import config_hash, environment, summarize
-from segtrain.resume import Resume, check_continuation, find_resume, newest
+from segtrain.resume import Resume, check_continuation, check_same, find_resume, newest
 from segtrain.runs import (
     Run,
     clean_name,
@@ -55,12 +55,16 @@ def train(request: Request) -> Run:
     started = time.monotonic()
     set_up_logging()
     if request.sweep is not None and read_run(request.sweep).status == "done":
+        check_same(request.sweep, config_hash(plain(request.config)))
         log.info(f"{request.sweep} is done already")
         return read_run(request.sweep)
     resume = _resume(request)
     parts = assemble(request)
     if resume is not None:
         check_continuation(resume, plain(parts.config), log.warning)
+    if resume is not None and resume.complete(request.config.epochs):
+        log.info(f"{resume.folder} is done already, after {request.config.epochs} epochs; epochs=N trains on")
+        return read_run(resume.folder)
     initial = _initial_weights(parts) if resume is None else ""
     _trainer(parts, Path(os.devnull), request)  # finds wrong settings before a folder is made
     folder = resume.folder if resume is not None else _new_folder(request, parts)
@@ -239,10 +243,11 @@ def _headline(parts: Parts, request: Request, folder: Path, resume: Resume | Non
     source, module = parts.source, parts.module
     counts = ", ".join(f"{len(examples.ids)} {split}" for split, examples in source.splits.items())
     names = ", ".join(source.task.names)
+    notes = f" ({'; '.join(source.notes)})" if source.notes else ""
     parameters = sum(p.numel() for p in module.net.parameters()) / 1e6
     how = f"continues at step {resume.step} in" if resume is not None else "in"
     return (
-        f"data   {source.name}: {counts} images; {source.task.mode}: {names} ({'; '.join(source.notes)})\n"
+        f"data   {source.name}: {counts} images; {source.task.mode}: {names}{notes}\n"
         f"model  {request.choices.get('model')}, {parameters:.1f} M parameters; loss {request.choices.get('loss')}\n"
         f"run    {how} {folder}"
     )

@@ -171,6 +171,19 @@ def test_a_sweep_trains_each_combination_and_finds_finished_ones_again(
     assert capsys.readouterr().out.count("is done already") == 2
 
 
+def test_a_sweep_of_other_settings_is_not_taken_for_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "-m", *tiny.SYNTHETIC, *tiny.FAST, "epochs=1", f"output_dir={tmp_path}", "name=grid", "seed=1,2"]
+    assert main(words) == 0
+    assert main([*words, "loss=focal"]) == 1
+    assert "holds a run of other settings" in capsys.readouterr().err
+
+
+def test_evaluation_of_a_quick_look_is_of_the_whole_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cut = tiny.train(tmp_path, "epochs=1", "trainer.limit_test=0")
+    assert main(["evaluate", f"run={cut.folder}", f"output_dir={tmp_path}"]) == 0
+    assert "foreground" in capsys.readouterr().out
+
+
 def test_one_failing_run_of_a_sweep_does_not_stop_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

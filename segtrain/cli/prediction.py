@@ -35,8 +35,9 @@ def predict(arguments: Arguments) -> int:
         if sys.stdout.isatty():
             print(f"\r{done + len(failures)}/{len(images)}  {path.name[:60]:60}", end="", flush=True)
     seconds = time.monotonic() - started
-    log.info(
-        f"\n{done} masks in {output} ({done / max(seconds, 1e-9):.1f} images/s); ids: 0 .. {len(predictor.task.names)}"
+    speed = done / max(seconds, 1e-9)
+    log.info(f"\n{done} masks in {output} ({speed:.1f} images/s); ids 0 .. {max(1, predictor.task.num_classes - 1)}")
+        f"\n{done} masks in {output} ({done / max(seconds, 1e-9):.1f} images/s); ids 0 .. {max(1, predictor.task.num_classes - 1)}"
     )
     if failures:
         listed = "".join(f"\n  {failure}" for failure in failures[:20])

@@ -40,7 +40,9 @@ def evaluate(arguments: Arguments) -> int:
     from segtrain.runs import find_run
 
     folder, _ = find_run(str(config.run), Path(config.output_dir))
-    overrides = stored_overrides(folder) + arguments.overrides
+    # a run that was cut short for a quick look is scored on the whole split all the same
+    stored = [word for word in stored_overrides(folder) if not word.startswith(("trainer.limit_", "debug="))]
+    overrides = stored + arguments.overrides
     config, choices = compose("evaluate", overrides, arguments.config_dir)
     run_evaluation(Request(config, choices, overrides, tuple(arguments.allow)))
     return 0

@@ -24,6 +24,7 @@ from segtrain.task import IGNORE, Color, Task
 
 UNKNOWN = -1
 LARGEST_ID = 65535
+MOST_UNDECLARED = 64  # more ids than that come from smoothing, not from a person
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,11 @@ def declared_from_ids(ids: Collection[int], num_classes: int | None) -> Declared
     real = [i for i in found if i not in ignored]
     if len(real) < 2:
         raise UserError(f"the training masks hold only the ids {found}: at least two classes are needed to learn from")
+    if len(real) > MOST_UNDECLARED:
+        raise UserError(
+            f"the training masks hold {len(real)} different ids: they look like resized or grey-level pictures; "
+            "save class ids without smoothing, or list the classes in classes.txt"
+        )
     names = ["background", "foreground"] if len(real) == 2 else [f"class_{i}" for i in real]
     return Declared([FileClass(i, name) for i, name in zip(real, names, strict=True)], ignored)
 

@@ -37,8 +37,6 @@ def predict(arguments: Arguments) -> int:
     seconds = time.monotonic() - started
     speed = done / max(seconds, 1e-9)
     log.info(f"\n{done} masks in {output} ({speed:.1f} images/s); ids 0 .. {max(1, predictor.task.num_classes - 1)}")
-        f"\n{done} masks in {output} ({done / max(seconds, 1e-9):.1f} images/s); ids 0 .. {max(1, predictor.task.num_classes - 1)}"
-    )
     if failures:
         listed = "".join(f"\n  {failure}" for failure in failures[:20])
         raise UserError(f"{len(failures)} of {len(images)} images could not be read:{listed}")

@@ -18,9 +18,13 @@ from torch import nn
 from segtrain import checks
 from segtrain.errors import UserError
 from segtrain.losses.combo import Combo
+from segtrain.losses.contingency import GeneralizedDiceLoss, MCCLoss
 from segtrain.losses.focal import FocalLoss
-from segtrain.losses.pointwise import BalancedBCELoss, BCELoss, CELoss
-from segtrain.losses.region import DiceLoss, JaccardLoss, TverskyLoss
+from segtrain.losses.pointwise import BalancedBCELoss, BCELoss, CELoss, PolyLoss
+from segtrain.losses.region import DiceLoss, FocalTverskyLoss, JaccardLoss, TverskyLoss
+from segtrain.losses.shape import BoundaryLoss, CLDiceLoss
+from segtrain.losses.sorted import LovaszLoss, OHEMLoss
+from segtrain.losses.unified import UnifiedFocalLoss
 from segtrain.task import ClassStats, Task
 
 LOSSES: dict[str, type[nn.Module]] = {
@@ -31,6 +35,15 @@ LOSSES: dict[str, type[nn.Module]] = {
     "dice": DiceLoss,
     "jaccard": JaccardLoss,
     "tversky": TverskyLoss,
+    "focal_tversky": FocalTverskyLoss,
+    "generalized_dice": GeneralizedDiceLoss,
+    "mcc": MCCLoss,
+    "lovasz": LovaszLoss,
+    "unified_focal": UnifiedFocalLoss,
+    "poly": PolyLoss,
+    "ohem": OHEMLoss,
+    "cldice": CLDiceLoss,
+    "boundary": BoundaryLoss,
 }
 
 __all__ = ["LOSSES", "Combo", "build_loss"]

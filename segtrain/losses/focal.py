@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from segtrain import checks
 from segtrain.errors import UserError
-from segtrain.losses.spread import Spread, log_likelihood, mean_over, spread
+from segtrain.losses.activations import Focus
+from segtrain.losses.spread import Pixels, spread
 from segtrain.losses.weights import class_weights, known_shares, per_class_numbers
 from segtrain.task import ClassStats, Task
 
@@ -34,6 +35,7 @@ class FocalLoss(nn.Module):
         UserError: gamma or alpha is out of range or does not fit the task.
     """
 
+    needs = ("nll",)
     alpha: Tensor | None
 
     def __init__(
@@ -50,31 +52,27 @@ class FocalLoss(nn.Module):
         self.register_buffer("alpha", None if values is None else torch.tensor(values), persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        pixels = spread(logits, target, self.task)
-        log_pt = log_likelihood(pixels, self.task)
-        values = -log_pt if self.gamma == 0 else -focus(log_pt, self.gamma) * log_pt
-        if self.alpha is not None:
-            values = values * self._weight(pixels)
-        return mean_over(pixels.valid, values)
+        return self.of(spread(logits, target, self.task, self.needs, self.training))
 
-    def _weight(self, pixels: Spread) -> Tensor:
+    def of(self, pixels: Pixels) -> Tensor:
+        """The loss of pixels that are spread already."""
+        values = pixels.nll if self.gamma == 0 else focus(pixels.nll, self.gamma)
+        return pixels.mean(values if self.alpha is None else values * self._weight(pixels))
+
+    def _weight(self, pixels: Pixels) -> Tensor:
         """alpha_t of each pixel, the shape of the target."""
         assert self.alpha is not None
         alpha = self.alpha.to(pixels.logits.dtype)
         if self.task.exclusive:
-            return alpha[pixels.target]
+            return alpha[pixels.labels]
         alpha = alpha.unsqueeze(1)
-        return torch.where(pixels.target == 1, alpha, 1 - alpha)
+        return torch.where(pixels.labels, alpha, 1 - alpha)
 
 
-def focus(log_pt: Tensor, gamma: float) -> Tensor:
-    """(1 - p_t)^gamma, exact near p_t = 1 and with a finite gradient there.
-
-    The slope of x^gamma at 0 is infinite for 0 < gamma < 1; log(1 - p_t) with a floor at the smallest
-    normal number keeps inf * 0 out of the backward pass.
-    """
-    tiny = torch.finfo(log_pt.dtype).tiny
-    return (gamma * (-torch.expm1(log_pt)).clamp(min=tiny).log()).exp()
+def focus(nll: Tensor, gamma: float) -> Tensor:
+    """(1 - p_t)^gamma nll, with a finite gradient near p_t = 1 for gamma < 1 too."""
+    focused: Tensor = Focus.apply(nll, gamma)
+    return focused
 
 
 def _alpha_values(

@@ -1,7 +1,8 @@
 """Losses that judge each pixel by itself: cross entropy and its weighted forms.
 
-`loss=bce`, `loss=ce`, `loss=balanced_bce`; parameters in conf/loss/. Sums and means run over the valid
-pixels alone (SMP and mmseg divide by all pixels, torch gives NaN where everything is ignored).
+`loss=bce`, `loss=ce`, `loss=balanced_bce`, `loss=poly`; parameters in conf/loss/. Sums and means run over the
+valid pixels alone (SMP and mmseg divide by all pixels, torch gives NaN where everything is ignored), of all
+processes in a distributed training.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from segtrain import checks
 from segtrain.errors import UserError
-from segtrain.losses.spread import mean_over, per_class, spread
+from segtrain.losses.spread import Pixels, spread
 from segtrain.losses.weights import balance, class_weights, known_shares, per_class_numbers
 from segtrain.task import ClassStats, Task
 
@@ -33,6 +34,7 @@ class BCELoss(nn.Module):
         UserError: multiclass task, or a parameter out of range.
     """
 
+    needs = ("nll",)
     weight: Tensor | None
 
     def __init__(
@@ -46,10 +48,14 @@ class BCELoss(nn.Module):
         self.register_buffer("weight", column(values), persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        pixels = spread(logits, target, self.task)
-        y = smooth(pixels.target.to(pixels.logits.dtype), self.smoothing)
-        values = F.binary_cross_entropy_with_logits(pixels.logits, y, pos_weight=self.weight, reduction="none")
-        return mean_over(pixels.valid, values)
+        return self.of(spread(logits, target, self.task, self.needs, self.training))
+
+    def of(self, pixels: Pixels) -> Tensor:
+        """The loss of pixels that are spread already."""
+        if self.smoothing:
+            return pixels.mean(smoothed_bce(pixels, self.smoothing, self.weight))
+        values = pixels.nll if self.weight is None else pixels.nll * torch.where(pixels.labels, self.weight, 1.0)
+        return pixels.mean(values)
 
 
 class CELoss(nn.Module):
@@ -70,6 +76,7 @@ class CELoss(nn.Module):
         UserError: a parameter out of range, or weights in a mode that has no exclusive classes.
     """
 
+    needs = ("nll",)
     weight: Tensor | None
 
     def __init__(
@@ -87,22 +94,26 @@ class CELoss(nn.Module):
         self.register_buffer("weight", _weights(class_weights, task, stats), persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        pixels = spread(logits, target, self.task)
+        return self.of(spread(logits, target, self.task, self.needs, self.training))
+
+    def of(self, pixels: Pixels) -> Tensor:
+        """The loss of pixels that are spread already."""
         if not self.task.exclusive:
-            y = smooth(pixels.target.to(pixels.logits.dtype), self.smoothing)
-            return mean_over(pixels.valid, F.binary_cross_entropy_with_logits(pixels.logits, y, reduction="none"))
-        labels = pixels.target.masked_fill(~pixels.valid, self.task.ignore_index)
+            return pixels.mean(smoothed_bce(pixels, self.smoothing) if self.smoothing else pixels.nll)
+        values = self._smoothed(pixels) if self.smoothing else pixels.nll
+        if self.weight is None:
+            return pixels.mean(values)
+        weights = self.weight.to(values.dtype)[pixels.labels] * pixels.valid
+        return pixels.ratio((values if self.smoothing else values * weights).sum(), weights.sum())
+
+    def _smoothed(self, pixels: Pixels) -> Tensor:
+        """torch's smoothed cross entropy of each pixel, with the weights of all classes in it."""
+        labels = pixels.labels.masked_fill(~pixels.valid, self.task.ignore_index)
         weight = None if self.weight is None else self.weight.to(pixels.logits.dtype)
-        total = F.cross_entropy(
-            pixels.logits,
-            labels,
-            weight,
-            ignore_index=self.task.ignore_index,
-            reduction="sum",
-            label_smoothing=self.smoothing,
+        ignore, smoothing = self.task.ignore_index, self.smoothing
+        return F.cross_entropy(
+            pixels.erased, labels, weight, ignore_index=ignore, reduction="none", label_smoothing=smoothing
         )
-        counted = pixels.valid.to(total.dtype) if weight is None else weight[pixels.target] * pixels.valid
-        return total / counted.sum().clamp(min=torch.finfo(total.dtype).tiny)
 
 
 class BalancedBCELoss(nn.Module):
@@ -127,7 +138,9 @@ class BalancedBCELoss(nn.Module):
         UserError: multiclass task, unknown form, beta outside the form's range, stats missing.
     """
 
+    needs = ("nll",)
     beta: Tensor | None
+    scale: Tensor | None
 
     def __init__(
         self,
@@ -143,9 +156,8 @@ class BalancedBCELoss(nn.Module):
         self.form = checks.choice("balanced_bce: form", form, ("weighted", "hed"))
         values = self._values(beta, stats)
         self.register_buffer("beta", column(values), persistent=False)
-        self.scale: list[float] | None = None
-        if checks.flag("balanced_bce: normalize", normalize):
-            self.scale = self._mean_weight(values, stats)
+        scale = self._mean_weight(values, stats) if checks.flag("balanced_bce: normalize", normalize) else None
+        self.register_buffer("scale", column(scale), persistent=False)
 
     def _values(self, beta: float | str | Sequence[float], stats: ClassStats | None) -> list[float] | None:
         """Beta per class; None where it is taken from each batch."""
@@ -167,19 +179,51 @@ class BalancedBCELoss(nn.Module):
         return [beta * share + (1 - share) for beta, share in pairs]
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        pixels = spread(logits, target, self.task)
-        y = pixels.target.to(pixels.logits.dtype)
-        beta = self._batch_beta(y, pixels.valid) if self.beta is None else self.beta
-        on_positive, on_negative = (2 * beta, 2 * (1 - beta)) if self.form == "hed" else (beta, torch.ones_like(beta))
-        weight = torch.where(pixels.target == 1, on_positive, on_negative)
-        values = weight * F.binary_cross_entropy_with_logits(pixels.logits, y, reduction="none")
-        if self.scale is not None:
-            values = values / per_class(self.scale, values)
-        return mean_over(pixels.valid, values)
+        return self.of(spread(logits, target, self.task, self.needs, self.training))
 
-    def _batch_beta(self, y: Tensor, valid: Tensor) -> Tensor:
-        share = (y * valid).sum((0, 2)) / valid.sum((0, 2)).clamp(min=1)
-        return balance(share, self.form).unsqueeze(1)
+    def of(self, pixels: Pixels) -> Tensor:
+        """The loss of pixels that are spread already."""
+        beta = self._batch_beta(pixels) if self.beta is None else self.beta
+        on_positive, on_negative = (2 * beta, 2 * (1 - beta)) if self.form == "hed" else (beta, torch.ones_like(beta))
+        if self.scale is not None:
+            on_positive, on_negative = on_positive / self.scale, on_negative / self.scale
+        return pixels.mean(pixels.nll * torch.where(pixels.labels, on_positive, on_negative))
+
+    def _batch_beta(self, pixels: Pixels) -> Tensor:
+        """Beta [C, 1] from the labels of this batch, of all processes in training."""
+        positive, valid = (mask.sum((0, 2)).to(pixels.logits.dtype) for mask in (pixels.labels, pixels.valid))
+        positive, valid = pixels.everywhere(torch.stack([positive, valid])).unbind()
+        return balance(positive / valid.clamp(min=1), self.form).unsqueeze(1)
+
+
+class PolyLoss(nn.Module):
+    """Poly-1: -log p_t + epsilon (1 - p_t), mean over valid pixels (Leng et al. 2022, eq. 5).
+
+    Cross entropy is the sum of (1 - p_t)^j / j over j = 1, 2, ..; epsilon changes the weight of its first term.
+
+    Args:
+        task: any mode.
+        epsilon: >= -1; above 0 it adds to the gradient of pixels that are right already; 0 is cross entropy.
+
+    Shape: logits [N, C, H, W], target as the task says; returns a scalar, float32.
+
+    Raises:
+        UserError: epsilon is below -1, where being wrong would pay.
+    """
+
+    needs = ("nll",)
+
+    def __init__(self, task: Task, epsilon: float = 1.0) -> None:
+        super().__init__()
+        self.task = task
+        self.epsilon = checks.number("poly: epsilon", epsilon, -1)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return self.of(spread(logits, target, self.task, self.needs, self.training))
+
+    def of(self, pixels: Pixels) -> Tensor:
+        """The loss of pixels that are spread already."""
+        return pixels.mean(pixels.nll - self.epsilon * torch.expm1(-pixels.nll))
 
 
 def require_binary_choices(name: str, task: Task) -> None:
@@ -192,9 +236,11 @@ def require_binary_choices(name: str, task: Task) -> None:
         raise UserError(f"loss {name} is for binary and multilabel tasks; this one is multiclass: use loss=ce")
 
 
-def smooth(y: Tensor, amount: float) -> Tensor:
-    """Targets moved towards one half: y (1 - e) + e / 2."""
-    return y * (1 - amount) + amount / 2 if amount else y
+def smoothed_bce(pixels: Pixels, amount: float, pos_weight: Tensor | None = None) -> Tensor:
+    """BCE of each pixel with targets moved towards one half, y (1 - e) + e / 2; 0 where ignored."""
+    y = pixels.labels.to(pixels.logits.dtype) * (1 - amount) + amount / 2
+    values = F.binary_cross_entropy_with_logits(pixels.erased, y, pos_weight=pos_weight, reduction="none")
+    return values * pixels.valid
 
 
 def column(values: Sequence[float] | None) -> Tensor | None:

@@ -2,36 +2,23 @@
 
     I = sum(p y)   P = sum(p)   Y = sum(y)       over the valid pixels, in float32
 
-`loss=dice`, `loss=jaccard`, `loss=tversky`; parameters in conf/loss/. On an empty target the smoothing
-term keeps a gradient that pushes false positives down (SMP returns 0 there, whatever is predicted).
+`loss=dice`, `loss=jaccard`, `loss=tversky`, `loss=focal_tversky`; parameters in conf/loss/. On an empty target the
+smoothing term keeps a gradient that pushes false positives down (SMP returns 0 there, whatever is predicted).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
-from torch.nn import functional as F
 
 from segtrain import checks
-from segtrain.losses.spread import Spread, probabilities, spread
+from segtrain.losses.ranks import sum_with_gradient
+from segtrain.losses.spread import Pixels, Sums, spread
 from segtrain.task import Task
 
-BLOCK = 4096  # pixels added one by one before blocks are added pairwise
-
-
-class Sums(NamedTuple):
-    """Sums over the valid pixels, each [N, C], or [1, C] after summing over the batch.
-
-    overlap: I; predicted: P; truth: Y; seen: number of valid pixels.
-    """
-
-    overlap: Tensor
-    predicted: Tensor
-    truth: Tensor
-    seen: Tensor
+FLOOR = 1e-6  # of what a root is taken: its slope is infinite at 0, where a prediction is perfect
 
 
 class RegionMean(nn.Module):
@@ -43,7 +30,7 @@ class RegionMean(nn.Module):
         reduce: "batch" sums over all images before dividing, "image" scores each image and averages over
             those that have a valid pixel.
         include_background: multiclass only: whether class 0 takes part in the mean.
-        sync: sum over the processes of a distributed run, with gradient (reduce=batch only).
+        sync: in training, sum over the processes of a distributed run, with gradient (reduce=batch only).
 
     Raises:
         UserError: unknown reduce, or sync with reduce=image.
@@ -51,59 +38,36 @@ class RegionMean(nn.Module):
 
     def __init__(self, name: str, task: Task, reduce: str, include_background: bool, sync: bool) -> None:
         super().__init__()
-        self.task = task
         self.reduce = checks.choice(f"{name}: reduce", reduce, ("batch", "image"))
         self.sync = checks.flag(f"{name}: sync", sync)
-        self.include_background = checks.flag(f"{name}: include_background", include_background)
+        self.first = 0 if checks.flag(f"{name}: include_background", include_background) or not task.exclusive else 1
         if self.sync:
             checks.choice(f"{name}: reduce (with sync=true)", reduce, ("batch",))
 
-    def sums(self, logits: Tensor, target: Tensor, squared: bool = False) -> Sums:
-        """I, P and Y per class, [N, C] for reduce=image and [1, C] for reduce=batch."""
-        sums = region_sums(spread(logits, target, self.task), self.task, squared)
+    def sums(self, pixels: Pixels, squared: bool = False) -> Sums:
+        """I, P, Y and V per class, [N, C] for reduce=image and [1, C] for reduce=batch."""
+        return Sums(*self.summed(pixels, pixels.sums(squared)))
+
+    def summed(self, pixels: Pixels, sums: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Sums of each image [N, C] as they are (reduce=image), or over the batch, [1, C]."""
         if self.reduce == "image":
             return sums
-        summed = torch.stack(sums).sum(1, keepdim=True)
-        if self.sync and torch.distributed.is_initialized():
-            summed = all_reduce(summed)  # type: ignore[no-untyped-call]
-        return Sums(*summed.unbind())
+        whole = torch.stack(list(sums)).sum(1, keepdim=True)
+        return (sum_with_gradient(whole) if self.sync and pixels.joint else whole).unbind()
 
-    def loss(self, index: Tensor, sums: Sums) -> Tensor:
-        """Mean of 1 - index over the kept classes and over the images that have a valid pixel."""
-        first = 0 if self.include_background or not self.task.exclusive else 1
-        counts = (sums.seen > 0)[:, first:].to(index.dtype)
-        return ((1 - index)[:, first:] * counts).sum() / counts.sum().clamp(min=1)
+    def mean(self, pixels: Pixels, values: Tensor, seen: Tensor) -> Tensor:
+        """Mean of the values [N or 1, C] over the kept classes and over the images that have a valid pixel.
 
-
-def region_sums(pixels: Spread, task: Task, squared: bool = False) -> Sums:
-    """I, P and Y of each image and class, without a one-hot tensor.
-
-    Args:
-        pixels: spread logits and target.
-        task: mode.
-        squared: P = sum(p^2), as in V-Net (y^2 = y for hard targets).
-    """
-    p = probabilities(pixels, task)
-    valid = pixels.valid.to(p.dtype)
-    if not task.exclusive:
-        y = pixels.target.to(p.dtype)
-        p = p * valid
-        return Sums((p * y).sum(2), (p * p if squared else p).sum(2), (y * valid).sum(2), valid.sum(2))
-    own = p.gather(1, pixels.target.unsqueeze(1)).squeeze(1) * valid
-    overlap, truth = (sums_by_class(values, pixels.target, task.num_classes) for values in (own, valid))
-    predicted = ((p * p if squared else p) * valid.unsqueeze(1)).sum(2)
-    return Sums(overlap, predicted, truth, valid.sum(1, keepdim=True).expand_as(truth))
-
-
-def sums_by_class(values: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """Sum of the values [N, P] over the pixels of each class, [N, C].
-
-    In blocks: a scatter adds one by one, which over millions of pixels loses the digits of a float32 sum.
-    """
-    short = -values.shape[1] % BLOCK
-    values, target = F.pad(values, (0, short)), F.pad(target, (0, short))
-    blocks = values.new_zeros(len(values), values.shape[1] // BLOCK, num_classes)
-    return blocks.scatter_add(2, target.view(*blocks.shape[:2], BLOCK), values.view(*blocks.shape[:2], BLOCK)).sum(1)
+        Args:
+            pixels: of the batch.
+            values: [N or 1, C].
+            seen: number of valid pixels, likewise.
+        """
+        counted = (seen > 0)[:, self.first :].to(values.dtype)
+        total = (values[:, self.first :] * counted).sum()
+        if self.reduce == "image":
+            return pixels.ratio(total, counted.sum())
+        return total / counted.sum().clamp(min=1)
 
 
 class DiceLoss(nn.Module):
@@ -135,12 +99,17 @@ class DiceLoss(nn.Module):
         super().__init__()
         self.smooth = checks.number("dice: smooth", smooth, above=0)
         self.squared = checks.flag("dice: squared", squared)
+        self.needs = ("squares",) if self.squared else ("sums",)
+        self.task = task
         self.region = RegionMean("dice", task, reduce, include_background, sync)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        sums = self.region.sums(logits, target, self.squared)
-        index = (2 * sums.overlap + self.smooth) / (sums.predicted + sums.truth + self.smooth)
-        return self.region.loss(index, sums)
+        return self.of(spread(logits, target, self.task, self.needs, self.training))
+
+    def of(self, pixels: Pixels) -> Tensor:
+        """The loss of pixels that are spread already."""
+        sums = self.region.sums(pixels, self.squared)
+        return self.region.mean(pixels, tversky_loss(sums, 0.5, 0.5, self.smooth / 2), sums.seen)
 
 
 class TverskyLoss(nn.Module):
@@ -161,6 +130,8 @@ class TverskyLoss(nn.Module):
         UserError: a parameter out of range.
     """
 
+    needs = ("sums",)
+
     def __init__(
         self,
         task: Task,
@@ -172,14 +143,18 @@ class TverskyLoss(nn.Module):
         sync: bool = False,
     ) -> None:
         super().__init__()
-        self.fp_weight = checks.number("tversky: fp_weight", fp_weight, 0)
-        self.fn_weight = checks.number("tversky: fn_weight", fn_weight, 0)
+        self.fp_weight, self.fn_weight = prices("tversky", fp_weight, fn_weight)
         self.smooth = checks.number("tversky: smooth", smooth, above=0)
+        self.task = task
         self.region = RegionMean("tversky", task, reduce, include_background, sync)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        sums = self.region.sums(logits, target)
-        return self.region.loss(tversky_index(sums, self.fp_weight, self.fn_weight, self.smooth), sums)
+        return self.of(spread(logits, target, self.task, self.needs, self.training))
+
+    def of(self, pixels: Pixels) -> Tensor:
+        """The loss of pixels that are spread already."""
+        sums = self.region.sums(pixels)
+        return self.region.mean(pixels, tversky_loss(sums, self.fp_weight, self.fn_weight, self.smooth), sums.seen)
 
 
 class JaccardLoss(nn.Module):
@@ -198,6 +173,8 @@ class JaccardLoss(nn.Module):
         UserError: a parameter out of range.
     """
 
+    needs = ("sums",)
+
     def __init__(
         self,
         task: Task,
@@ -208,14 +185,80 @@ class JaccardLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.smooth = checks.number("jaccard: smooth", smooth, above=0)
+        self.task = task
         self.region = RegionMean("jaccard", task, reduce, include_background, sync)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        sums = self.region.sums(logits, target)
-        return self.region.loss(tversky_index(sums, 1.0, 1.0, self.smooth), sums)
+        return self.of(spread(logits, target, self.task, self.needs, self.training))
+
+    def of(self, pixels: Pixels) -> Tensor:
+        """The loss of pixels that are spread already."""
+        sums = self.region.sums(pixels)
+        return self.region.mean(pixels, tversky_loss(sums, 1.0, 1.0, self.smooth), sums.seen)
 
 
-def tversky_index(sums: Sums, fp_weight: float, fn_weight: float, smooth: float) -> Tensor:
-    """(I + s) / (I + a (P - I) + b (Y - I) + s) per image and class, 1 where prediction and truth agree."""
-    false_positive, false_negative = sums.predicted - sums.overlap, sums.truth - sums.overlap
-    return (sums.overlap + smooth) / (sums.overlap + fp_weight * false_positive + fn_weight * false_negative + smooth)
+class FocalTverskyLoss(nn.Module):
+    """(1 - TI)^(1 / gamma) of each class, then the mean; TI is Tversky's index (Abraham & Khan 2019).
+
+    gamma > 1 keeps the slope high for classes that are segmented well already. 1 - TI is taken as at least
+    1e-6: at 0 the slope of the root is infinite.
+
+    Args:
+        task: any mode.
+        gamma: > 0; 4/3 is the paper's, 1 is Tversky.
+        fp_weight: price of false positives, >= 0.
+        fn_weight: price of false negatives, >= 0.
+        smooth: s > 0, in pixels.
+        reduce: "batch" or "image", see RegionMean.
+        include_background: multiclass only: whether class 0 takes part.
+        sync: sum over the processes of a distributed run.
+
+    Shape: logits [N, C, H, W], target as the task says; returns a scalar, float32.
+
+    Raises:
+        UserError: a parameter out of range.
+    """
+
+    needs = ("sums",)
+
+    def __init__(
+        self,
+        task: Task,
+        gamma: float = 4 / 3,
+        fp_weight: float = 0.3,
+        fn_weight: float = 0.7,
+        smooth: float = 1.0,
+        reduce: str = "batch",
+        include_background: bool = True,
+        sync: bool = False,
+    ) -> None:
+        super().__init__()
+        self.gamma = checks.number("focal_tversky: gamma", gamma, above=0)
+        self.fp_weight, self.fn_weight = prices("focal_tversky", fp_weight, fn_weight)
+        self.smooth = checks.number("focal_tversky: smooth", smooth, above=0)
+        self.task = task
+        self.region = RegionMean("focal_tversky", task, reduce, include_background, sync)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return self.of(spread(logits, target, self.task, self.needs, self.training))
+
+    def of(self, pixels: Pixels) -> Tensor:
+        """The loss of pixels that are spread already."""
+        sums = self.region.sums(pixels)
+        values = tversky_loss(sums, self.fp_weight, self.fn_weight, self.smooth)
+        return self.region.mean(pixels, values.clamp(min=FLOOR).pow(1 / self.gamma), sums.seen)
+
+
+def prices(name: str, fp_weight: float, fn_weight: float) -> tuple[float, float]:
+    """The prices of false positives and negatives, checked.
+
+    Raises:
+        UserError: one of them is below 0.
+    """
+    return checks.number(f"{name}: fp_weight", fp_weight, 0), checks.number(f"{name}: fn_weight", fn_weight, 0)
+
+
+def tversky_loss(sums: Sums, fp_weight: float, fn_weight: float, smooth: float) -> Tensor:
+    """1 - (I + s) / (I + a (P - I) + b (Y - I) + s) per image and class, without the cancellation near 0."""
+    errors = fp_weight * (sums.predicted - sums.overlap) + fn_weight * (sums.truth - sums.overlap)
+    return errors / (sums.overlap + errors + smooth)

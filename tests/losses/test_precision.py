@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from segtrain.losses import build_loss
-from segtrain.losses.region import BLOCK, sums_by_class
+from segtrain.losses.spread import CHUNK, sums_by_class
 from segtrain.task import ClassStats
 from tests.conftest import TASKS, generator
 
 
-@pytest.mark.parametrize("pixels", [1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7])
+@pytest.mark.parametrize("pixels", [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7])
 def test_sums_in_blocks_are_the_sums(pixels: int) -> None:
     values, target = (
         torch.rand(2, pixels, generator=generator(0)),

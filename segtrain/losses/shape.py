@@ -22,6 +22,7 @@ class CLDiceLoss(nn.Module):
     clDice is the harmonic mean of two shares: of the predicted centre line that lies in the truth, and of the true
     centre line that is covered by the prediction; classes other than the background, mean. Centre lines are soft
     skeletons: what repeated erosion takes away and opening does not bring back. Ignored pixels count as outside.
+    A class that does not occur has no centre line; it has Dice alone.
 
     Args:
         task: any mode.
@@ -64,9 +65,10 @@ class CLDiceLoss(nn.Module):
     def of(self, pixels: Pixels) -> Tensor:
         """The loss of pixels that are spread already."""
         sums = self.dice.sums(pixels)
-        dice = self.dice.mean(pixels, tversky_loss(sums, 0.5, 0.5, self.smooth / 2), sums.seen)
-        lines = self._lines(pixels)
-        return (1 - self.alpha) * dice + self.alpha * self.lines.mean(pixels, 1 - lines, sums.seen)
+        dice = tversky_loss(sums, 0.5, 0.5, self.smooth / 2)
+        lines = torch.where(sums.truth > 0, 1 - self._lines(pixels), dice)
+        regions = self.dice.mean(pixels, dice, sums.seen)
+        return (1 - self.alpha) * regions + self.alpha * self.lines.mean(pixels, lines, sums.seen)
 
     def _lines(self, pixels: Pixels) -> Tensor:
         """clDice of each class, [N or 1, C]."""
@@ -107,8 +109,8 @@ class BoundaryLoss(nn.Module):
     """1 - F1 of the boundaries, mean over classes and images (Bokhovkin & Burnaev 2019).
 
     A boundary is where the greatest 1 - p in a window exceeds 1 - p itself; precision and recall allow a
-    distance. A picture without edges, right or wrong, has no boundary: use it beside a region loss, best with a
-    growing weight (`loss=dice_boundary`).
+    distance. A class that is nowhere or everywhere has no boundary to find; it has Dice. Where nothing has an edge,
+    right or wrong, there is no gradient: use it beside a region loss, best with a growing weight (`loss=dice_boundary`).
 
     Args:
         task: any mode.
@@ -125,7 +127,7 @@ class BoundaryLoss(nn.Module):
         UserError: a parameter out of range.
     """
 
-    needs = ()
+    needs = ("sums",)
 
     def __init__(
         self,
@@ -148,19 +150,24 @@ class BoundaryLoss(nn.Module):
 
     def of(self, pixels: Pixels) -> Tensor:
         """The loss of pixels that are spread already."""
+        sums = self.region.sums(pixels)
+        f1, true_length = self._f1(pixels)
+        dice = tversky_loss(sums, 0.5, 0.5, self.smooth / 2)
+        return self.region.mean(pixels, torch.where(true_length > 0, 1 - f1, dice), sums.seen)
+
+    def _f1(self, pixels: Pixels) -> tuple[Tensor, Tensor]:
+        """F1 and length of the true boundary of each class, [N or 1, C]."""
         valid = pixels.valid.unsqueeze(1) if self.task.exclusive else pixels.valid
         inside = pixels.image(valid.to(pixels.logits.dtype))
         line = self._boundary(pixels.image(pixels.probabilities), inside)
         with torch.no_grad():
             true_line = self._boundary(pixels.image(pixels.memberships), inside)
             near_truth = dilate(true_line, self.tolerance)
-        seen = inside.sum((2, 3)).expand(line.shape[:2])
         parts = (line * near_truth, line, true_line * dilate(line, self.tolerance), true_line)
-        sums = [*(part.sum((2, 3)) for part in parts), seen]
-        hit, length, found, true_length, seen = self.region.summed(pixels, sums)
+        hit, length, found, true_length = self.region.summed(pixels, [part.sum((2, 3)) for part in parts])
         precision = (hit + self.smooth) / (length + self.smooth)
         recall = (found + self.smooth) / (true_length + self.smooth)
-        return self.region.mean(pixels, 1 - 2 * precision * recall / (precision + recall), seen)
+        return 2 * precision * recall / (precision + recall), true_length
 
     def _boundary(self, values: Tensor, inside: Tensor) -> Tensor:
         """Where something outside is near, [N, C, H, W]; ignored pixels make and have no boundary."""

@@ -23,8 +23,8 @@ class LovaszLoss(nn.Module):
     The errors, sorted from the largest, are weighted by how much each raises 1 - IoU: 1 / U for a foreground
     pixel and I / (U (U - 1)) for a background pixel, I and U being intersection and union with all pixels up to
     this one taken as wrong. (The differences of a running IoU, as commonly written, lose all digits in float32.)
-    Softmax: mean over the classes that occur. Hinge: mean over the classes; where a class does not occur, whose
-    extension would be the largest error alone, it is the mean hinge, so that every false positive is pushed down.
+    Softmax: mean over the classes that occur. Hinge: mean over the classes; a class that does not occur, whose
+    extension would be its largest error alone, has its cross entropy instead, so that no false positive is let off.
 
     Args:
         task: any mode.
@@ -38,11 +38,10 @@ class LovaszLoss(nn.Module):
         UserError: a parameter out of range.
     """
 
-    needs = ()
-
     def __init__(self, task: Task, reduce: str = "batch", include_background: bool = True) -> None:
         super().__init__()
         self.task = task
+        self.needs = () if task.exclusive else ("nll",)
         self.reduce = checks.choice("lovasz: reduce", reduce, ("batch", "image"))
         self.first = 0 if checks.flag("lovasz: include_background", include_background) or not task.exclusive else 1
 
@@ -51,48 +50,49 @@ class LovaszLoss(nn.Module):
 
     def of(self, pixels: Pixels) -> Tensor:
         """The loss of pixels that are spread already."""
-        classes = [self._class(pixels, *each) for each in self._errors(pixels)]
-        values, counted = (torch.stack(each, dim=1) for each in zip(*classes, strict=True))  # [N or 1, C]
-        by_image = (values * counted).sum(1) / counted.sum(1).clamp(min=1)
-        seen = (counted.sum(1) > 0).to(values.dtype)
+        losses, counted = (
+            torch.stack(each, dim=1) for each in zip(*map(self._class, *self._rows(pixels)), strict=True)
+        )
+        by_image = (losses * counted).sum(1) / counted.sum(1).clamp(min=1)  # [N], or [1] for the batch
+        seen = (counted.sum(1) > 0).to(losses.dtype)
         if self.reduce == "image":
             return pixels.ratio((by_image * seen).sum(), seen.sum())
         return by_image.sum()
 
-    def _errors(self, pixels: Pixels) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """(error >= 0, label, valid) of each class, each [N, P] or [1, N P]; error and label 0 where ignored."""
+    def _rows(self, pixels: Pixels) -> list[list[Tensor]]:
+        """Errors >= 0, labels, validity and cross entropy, each a list of one [N, P] or [1, N P] per class."""
         truth = pixels.memberships
         if self.task.exclusive:
             errors = (truth - pixels.probabilities).abs()
             valid = pixels.valid.unsqueeze(1).expand_as(truth)
+            entropy = errors  # not used
         else:
-            margin = (1 - pixels.erased * (2 * truth - 1)) * pixels.valid
-            errors, valid = margin.clamp(min=0), pixels.valid
-        rows = [tensor.unbind(1)[self.first :] for tensor in (errors, truth, valid)]
-        flat = [[row.reshape(1, -1) if self.reduce == "batch" else row for row in each] for each in rows]
-        return list(zip(*flat, strict=True))
+            errors = ((1 - pixels.erased * (2 * truth - 1)) * pixels.valid).clamp(min=0)
+            valid, entropy = pixels.valid, pixels.nll
+        rows = [tensor.unbind(1)[self.first :] for tensor in (errors, truth, valid, entropy)]
+        return [[row.reshape(1, -1) if self.reduce == "batch" else row for row in each] for each in rows]
 
-    def _class(self, pixels: Pixels, errors: Tensor, truth: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss of a class [N or 1], and whether it counts: it occurs (softmax), or anything is valid (hinge)."""
-        total, seen = truth.sum(1, keepdim=True), valid.sum(1, keepdim=True)
+    def _class(self, errors: Tensor, truth: Tensor, valid: Tensor, entropy: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of a class, [N or 1], and whether it counts: it occurs (softmax), or anything is valid (hinge)."""
+        total, seen = truth.sum(1), valid.sum(1)
         with torch.no_grad():
-            weights = lovasz_weights(errors, truth, valid, total)
-            if not self.task.exclusive:
-                weights = torch.where(total > 0, weights, valid / seen.clamp(min=1))
-        counted = (total if self.task.exclusive else seen) > 0
-        return (errors * weights).sum(1), counted.squeeze(1).to(errors.dtype)
+            weights = lovasz_weights(errors, truth, valid)
+        loss = (errors * weights).sum(1)
+        if self.task.exclusive:
+            return loss, (total > 0).to(loss.dtype)
+        return torch.where(total > 0, loss, entropy.sum(1) / seen.clamp(min=1)), (seen > 0).to(loss.dtype)
 
 
-def lovasz_weights(errors: Tensor, truth: Tensor, valid: Tensor, total: Tensor) -> Tensor:
-    """What each pixel's error adds to 1 - IoU, in the order of the errors; all [R, L], total [R, 1] = truth.sum(1).
+def lovasz_weights(errors: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    """What each pixel's error adds to 1 - IoU, in the order of the errors; all [R, L].
 
     Errors are >= 0, so their bits sort like integers, which is twice as fast as sorting floats.
     """
     order = errors.contiguous().view(integer(errors)).bitwise_not().sort(dim=1).indices
     positive = truth.gather(1, order)
     negative = valid.gather(1, order).to(truth.dtype) - positive
-    intersection = total - positive.cumsum(1)
-    union = total + negative.cumsum(1)
+    total = truth.sum(1, keepdim=True)
+    intersection, union = total - positive.cumsum(1), (total + negative.cumsum(1)).clamp(min=1)
     steps = positive / union + negative * intersection / (union * (union - 1)).clamp(min=1)
     return torch.empty_like(steps).scatter_(1, order, steps)
 

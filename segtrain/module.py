@@ -74,6 +74,8 @@ class SegmentationModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Step:
         """Loss of one batch."""
         logits = self.net(batch["image"])
+        if isinstance(self.loss, Combo):
+            self.loss.epoch = self.current_epoch
         loss, parts = self.loss_and_parts(logits, batch["mask"])
         self._mean("train_loss").update(loss.detach())
         for name, value in parts.items():
@@ -90,6 +92,8 @@ class SegmentationModule(LightningModule):
 
     def _evaluate(self, batch: Batch, stage: str) -> Step:
         logits = self.net(batch["image"])
+        if isinstance(self.loss, Combo):  # the test scores a finished training
+            self.loss.epoch = self.current_epoch if stage == "val" else None
         loss, _ = self.loss_and_parts(logits, batch["mask"])
         self._mean(f"{stage}_loss").update(loss, len(logits))
         self.counts(stage).update(logits, batch["mask"])
@@ -109,6 +113,8 @@ class SegmentationModule(LightningModule):
         for key in self.means:
             if key.startswith("part_"):
                 values[f"train_parts/{key.removeprefix('part_')}"] = self._take(key)
+        if isinstance(self.loss, Combo):
+            values |= {f"train_weights/{name}": self.loss.weight(name) for name in self.loss.ramps}
         values["optim/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log_dict(values)
         if self._plateau is not None and self.monitor in self.trainer.callback_metrics:

@@ -23,7 +23,7 @@ from segtrain.losses.focal import FocalLoss
 from segtrain.losses.pointwise import BalancedBCELoss, BCELoss, CELoss, PolyLoss
 from segtrain.losses.region import DiceLoss, FocalTverskyLoss, JaccardLoss, TverskyLoss
 from segtrain.losses.shape import BoundaryLoss, CLDiceLoss
-from segtrain.losses.sorted import LovaszLoss, OHEMLoss
+from segtrain.losses.sorting import LovaszLoss, OHEMLoss
 from segtrain.losses.unified import UnifiedFocalLoss
 from segtrain.task import ClassStats, Task
 

@@ -16,7 +16,7 @@ from segtrain import checks
 from segtrain.errors import UserError
 from segtrain.losses.activations import Focus
 from segtrain.losses.spread import Pixels, spread
-from segtrain.losses.weights import class_weights, known_shares, per_class_numbers
+from segtrain.losses.weights import known_shares, per_class_numbers, weights_from
 from segtrain.task import ClassStats, Task
 
 
@@ -26,8 +26,12 @@ class FocalLoss(nn.Module):
         gamma: focusing exponent, >= 0; 0 is plain cross entropy. 2.0 is Lin et al.'s.
         alpha: None; binary and multilabel: weight of the positives in [0, 1] (one number, or one per
             class; the negatives get 1 - alpha); multiclass: a list with one weight >= 0 per class;
-            "auto": from the training set (share of the negatives; multiclass: 1 / sqrt(share), mean 1).
+            "auto": from the training set (share of the negatives; multiclass: 1 / sqrt(share), mean 1, or
+            another weighting by its name, see weights.py).
         stats: of the training set, for "auto".
+
+    Attributes:
+        derived: alpha, if it was computed from the training set, one number per class.
 
     Shape: logits [N, C, H, W], target as the task says; returns a scalar, float32.
 
@@ -49,6 +53,7 @@ class FocalLoss(nn.Module):
         self.task = task
         self.gamma = checks.number("focal: gamma", gamma, 0)
         values = _alpha_values(alpha, task, stats)
+        self.derived = {"alpha": values} if isinstance(alpha, str) and values else {}
         self.register_buffer("alpha", None if values is None else torch.tensor(values), persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -85,7 +90,7 @@ def _alpha_values(
             raise UserError(
                 f"focal: alpha in multiclass is a list of {task.num_classes} weights or auto, got {alpha!r}"
             )
-        return class_weights("focal: alpha", alpha, task, stats)
+        return weights_from("focal: alpha", alpha, task, stats)
     if isinstance(alpha, str):
         checks.choice("focal: alpha", alpha, ("auto",))
         return [1 - share for share in known_shares("focal: alpha=auto", stats, task)]

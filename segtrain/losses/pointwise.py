@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from segtrain import checks
 from segtrain.errors import UserError
 from segtrain.losses.spread import Pixels, spread
-from segtrain.losses.weights import balance, class_weights, known_shares, per_class_numbers
+from segtrain.losses.weights import balance, known_shares, per_class_numbers, weights_from
 from segtrain.task import ClassStats, Task
 
 
@@ -65,10 +65,13 @@ class CELoss(nn.Module):
 
     Args:
         task: any mode.
-        class_weights: None, one weight >= 0 per class, or "auto": 1 / sqrt(share of the class in the
-            training set), scaled to mean 1. Multiclass only.
+        class_weights: None, one weight >= 0 per class, or from the training set: "inverse", "sqrt" (or "auto"),
+            "median_frequency", "enet", "effective", each scaled to mean 1 (see weights.py). Multiclass only.
         label_smoothing: in [0, 1).
-        stats: of the training set, for "auto".
+        stats: of the training set.
+
+    Attributes:
+        derived: what was computed from the training set, one number per class, by parameter.
 
     Shape: logits [N, C, H, W], target as the task says; returns a scalar, float32.
 
@@ -91,7 +94,9 @@ class CELoss(nn.Module):
         self.smoothing = checks.number("ce: label_smoothing", label_smoothing, 0, 0.999)
         if class_weights is not None and not task.exclusive:
             raise UserError(f"ce: class_weights need a multiclass task, this one is {task.mode}; use bce: pos_weight")
-        self.register_buffer("weight", _weights(class_weights, task, stats), persistent=False)
+        values = weights_from("ce: class_weights", class_weights, task, stats)
+        self.derived = {"class_weights": values} if isinstance(class_weights, str) and values else {}
+        self.register_buffer("weight", None if values is None else torch.tensor(values), persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         return self.of(spread(logits, target, self.task, self.needs, self.training))
@@ -132,6 +137,9 @@ class BalancedBCELoss(nn.Module):
         normalize: divide by the mean weight on the training set, so that equal learning rates are fair.
         stats: of the training set, for "auto" and normalize.
 
+    Attributes:
+        derived: beta, if it was computed from the training set, one number per class.
+
     Shape: logits [N, C, H, W], target as the task says; returns a scalar, float32.
 
     Raises:
@@ -155,6 +163,7 @@ class BalancedBCELoss(nn.Module):
         self.task = task
         self.form = checks.choice("balanced_bce: form", form, ("weighted", "hed"))
         values = self._values(beta, stats)
+        self.derived = {"beta": values} if beta == "auto" and values else {}
         self.register_buffer("beta", column(values), persistent=False)
         scale = self._mean_weight(values, stats) if checks.flag("balanced_bce: normalize", normalize) else None
         self.register_buffer("scale", column(scale), persistent=False)
@@ -246,8 +255,3 @@ def smoothed_bce(pixels: Pixels, amount: float, pos_weight: Tensor | None = None
 def column(values: Sequence[float] | None) -> Tensor | None:
     """Per-class numbers as [C, 1], to stand beside [N, C, P]; None stays None."""
     return None if values is None else torch.tensor(values, dtype=torch.float32).unsqueeze(1)
-
-
-def _weights(spec: str | Sequence[float] | None, task: Task, stats: ClassStats | None) -> Tensor | None:
-    values = class_weights("ce: class_weights", spec, task, stats)
-    return None if values is None else torch.tensor(values, dtype=torch.float32)

@@ -110,7 +110,7 @@ class BoundaryLoss(nn.Module):
 
     A boundary is where the greatest 1 - p in a window exceeds 1 - p itself; precision and recall allow a
     distance. A class that is nowhere or everywhere has no boundary to find; it has Dice. Where nothing has an edge,
-    right or wrong, there is no gradient: use it beside a region loss, best with a growing weight (`loss=dice_boundary`).
+    right or wrong, there is no gradient: use it beside a region loss, best with a growing weight (dice_boundary).
 
     Args:
         task: any mode.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import statistics
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -37,22 +38,72 @@ def per_class_numbers(
     return [checks.number(key, v, low, high, above=above) for v in values]
 
 
-def class_weights(
+def weights_from(
     key: str, spec: str | Sequence[float] | None, task: Task, stats: ClassStats | None
 ) -> list[float] | None:
-    """Weights per class: None, the given list, or "auto" = 1 / sqrt(share), scaled to mean 1.
+    """Weights per class: None, the given list, or one of WEIGHTINGS from the training set, scaled to mean 1.
 
     Raises:
-        UserError: another word, a list of another length, or "auto" without statistics.
+        UserError: another word, a list of another length, or a word without statistics.
     """
     if spec is None:
         return None
     if isinstance(spec, str):
-        checks.choice(key, spec, ("auto",))
-        shares = known_shares(f"{key}=auto", stats, task)
-        raw = [1 / math.sqrt(max(share, LEAST_SHARE)) for share in shares]
+        weighting = WEIGHTINGS[checks.choice(key, spec, WEIGHTINGS)]
+        known_shares(f"{key}={spec}", stats, task)
+        assert stats is not None
+        raw = weighting(stats)
         return [weight * len(raw) / sum(raw) for weight in raw]
     return per_class_numbers(key, spec, task, low=0)
+
+
+def inverse(stats: ClassStats) -> list[float]:
+    """1 / f."""
+    return [1 / share for share in clamped_shares(stats)]
+
+
+def square_root(stats: ClassStats) -> list[float]:
+    """1 / sqrt(f): between inverse, under which rare classes drown the others, and none."""
+    return [1 / math.sqrt(share) for share in clamped_shares(stats)]
+
+
+def median_frequency(stats: ClassStats) -> list[float]:
+    """median(g) / g, g = share of the class in the images that contain it (Eigen & Fergus 2015, section 4)."""
+    shares = [p / v if v else 0.0 for p, v in zip(stats.positives, stats.present, strict=True)]
+    median = statistics.median(share for share in shares if share > 0)
+    return [median / max(share, LEAST_SHARE) for share in shares]
+
+
+def enet(stats: ClassStats) -> list[float]:
+    """1 / ln(1.02 + f): at most 50 times a class that is everywhere (Paszke et al. 2016, section 5.2)."""
+    return [1 / math.log(1.02 + share) for share in stats.share()]
+
+
+def effective(stats: ClassStats) -> list[float]:
+    """(1 - b) / (1 - b^n), n = pixels of the class (Cui et al. 2019, eq. 6).
+
+    With the paper's fixed b, meant for thousands of images, pixel counts would all weigh the same. b = (N - 1) / N is
+    its form for a sample space of N; N is the number of pixels of the average class: above it more pixels count little.
+    """
+    space = max(2.0, sum(stats.positives) / len(stats.positives))
+    counts = [share * valid for share, valid in zip(clamped_shares(stats), stats.valid, strict=True)]
+    return [1 / -math.expm1(count * math.log1p(-1 / space)) for count in counts]
+
+
+def clamped_shares(stats: ClassStats) -> list[float]:
+    """Share of each class, at least LEAST_SHARE."""
+    return [max(share, LEAST_SHARE) for share in stats.share()]
+
+
+# what class_weights may be called; f = share of a class in the training set
+WEIGHTINGS: dict[str, Callable[[ClassStats], list[float]]] = {
+    "auto": square_root,
+    "inverse": inverse,
+    "sqrt": square_root,
+    "median_frequency": median_frequency,
+    "enet": enet,
+    "effective": effective,
+}
 
 
 def known_shares(key: str, stats: ClassStats | None, task: Task) -> list[float]:

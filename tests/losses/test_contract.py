@@ -33,6 +33,17 @@ CASES: dict[str, dict[str, Params]] = {name: {name: {}} for name in LOSSES} | {
     "dice per image": {"dice": {"reduce": "image"}},
     "jaccard per image": {"jaccard": {"reduce": "image"}},
     "tversky per image": {"tversky": {"reduce": "image"}},
+    "focal_tversky per image": {"focal_tversky": {"reduce": "image"}},
+    "generalized_dice per image": {"generalized_dice": {"reduce": "image"}},
+    "generalized_dice simple": {"generalized_dice": {"weighting": "simple"}},
+    "mcc per image": {"mcc": {"reduce": "image"}},
+    "lovasz per image": {"lovasz": {"reduce": "image"}},
+    "unified_focal per image": {"unified_focal": {"reduce": "image"}},
+    "ohem all": {"ohem": {"share": 1}},
+    "cldice per image": {"cldice": {"reduce": "image"}},
+    "boundary of the batch": {"boundary": {"reduce": "batch"}},
+    "dice_boundary": {"dice": {}, "ce": {}, "boundary": {}},
+    "dice, squared and plain": {"dice": {"squared": True}, "tversky": {}, "poly": {}},
 }
 ONLY_MULTICLASS: dict[str, dict[str, Params]] = {
     "ce weighted": {"ce": {"class_weights": "auto"}},
@@ -62,8 +73,13 @@ PAIRS = [
 
 def holds(name: str, check: str) -> bool:
     """Whether a check applies to a form, by its definition."""
-    if check == "deleting":  # reduce=image scores images apart
-        return "per image" not in name
+    losses = set(ALL[name])
+    if check == "deleting":  # reduce=image scores images apart; shapes have neighbours
+        return "per image" not in name and not losses & {"cldice", "boundary"}
+    if check == "empty" and "ohem" in losses:  # easy pixels have no gradient at all
+        return name == "ohem all"
+    if check == "perfect" and losses == {"boundary"}:  # other masks can have the same boundary
+        return False
     return not (check in ("perfect", "empty") and name in SMOOTHED)  # p = e / 2 is best there, not 0
 
 

@@ -12,16 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segtrain.losses import build_loss, focal, pointwise, region, spread
-from segtrain.losses.region import Sums
-from segtrain.losses.spread import Spread
+from segtrain.losses import activations, build_loss, focal, pointwise, region
+from segtrain.losses.spread import Pixels, Sums, spread
 from segtrain.task import Task, valid_mask
 from tests.conftest import STATS, TASKS
 from tests.losses import contract, oracle
 
 Check = Callable[[Any, Task], None]
 BINARY, MULTICLASS = TASKS["binary"], TASKS["multiclass"]
-true_spread, true_sums, true_region = spread.spread, region.region_sums, region.RegionMean.loss
+true_sums, true_slopes, true_blocks = Pixels.sums, activations.class_slopes, activations.blocks
 
 
 def value_of(reference: oracle.Oracle) -> Check:
@@ -46,66 +45,70 @@ class Mutant:
     params: dict[str, Any] = field(default_factory=dict)
 
 
-def unmasked_sums(pixels: Spread, task: Task, squared: bool = False) -> Sums:
+def unmasked_sums(self: Pixels, squared: bool = False) -> Sums:
     """Ignored pixels left in P."""
-    return true_sums(pixels, task, squared)._replace(predicted=pixels.logits.sigmoid().sum(2))
+    return true_sums(self, squared)._replace(predicted=self.logits.sigmoid().sum(2))
 
 
-def masked_after(logits: Tensor, target: Tensor, task: Task) -> Spread:
-    """Logits kept at ignored pixels: right in the value, but 0 x NaN in the gradient."""
-    return true_spread(logits, target, task)._replace(logits=logits.flatten(2).float())
+def erased_by_product(values: Tensor, bits: Tensor) -> Tensor:
+    """Ignored pixels multiplied by 0: right but for inf and NaN."""
+    return values.mul_(bits != 0)
 
 
-def in_its_own_precision(logits: Tensor, target: Tensor, task: Task) -> Spread:
-    """Half-precision logits left in half precision."""
-    pixels = true_spread(logits, target, task)
-    return pixels._replace(logits=pixels.logits.to(logits.dtype))
-
-
-def in_place(logits: Tensor, target: Tensor, task: Task) -> Spread:
+def in_place(logits: Tensor, target: Tensor, task: Task, *rest: Any) -> Pixels:
     """The ignored ids overwritten in the caller's target."""
-    pixels = true_spread(logits, target, task)
+    pixels = spread(logits, target.clone(), task, *rest)
     target.masked_fill_(~valid_mask(target, task), 0)
     return pixels
 
 
-def ignored_as_last(logits: Tensor, target: Tensor, task: Task) -> Spread:
+def ignored_as_last(logits: Tensor, target: Tensor, task: Task, *rest: Any) -> Pixels:
     """255 clamped into the last class."""
-    target = target.clamp(max=task.num_classes - 1)
-    return true_spread(logits, target, task)
+    return spread(logits, target.clamp(max=task.num_classes - 1), task, *rest)
 
 
-def in_half(pixels: Spread, task: Task, squared: bool = False) -> Sums:
+def sums_in_half(self: Pixels, squared: bool = False) -> Sums:
     """Sums in half precision."""
-    return Sums(*(s.float() for s in true_sums(pixels._replace(logits=pixels.logits.half()), task, squared)))
+    p, y = self.probabilities.half(), self.memberships.half()
+    return Sums(*(each.sum(2).float() for each in (p * y, p, y, self.valid)))
 
 
-def without_empty(self: region.RegionMean, index: Tensor, sums: Sums) -> Tensor:
+def log_of_probability(self: Pixels) -> Tensor:
+    """The logarithm of a softmax."""
+    return -self.erased.softmax(1).gather(1, self.labels.unsqueeze(1)).squeeze(1).log() * self.valid
+
+
+def without_empty(self: region.RegionMean, pixels: Pixels, values: Tensor, seen: Tensor) -> Tensor:
     """Classes absent from the target skipped."""
-    return (true_region(self, index, sums) * (sums.truth > 0)).mean()
+    return (values * (pixels.sums().truth.sum(0) > 0)).mean()
 
 
-def without_background(self: region.RegionMean, index: Tensor, sums: Sums) -> Tensor:
+def without_background(self: region.RegionMean, pixels: Pixels, values: Tensor, seen: Tensor) -> Tensor:
     """Class 0 dropped, though asked for."""
-    return (1 - index)[:, 1:].mean()
+    return values[:, 1:].mean()
 
 
-def all_images(self: region.RegionMean, index: Tensor, sums: Sums) -> Tensor:
+def all_images(self: region.RegionMean, pixels: Pixels, values: Tensor, seen: Tensor) -> Tensor:
     """Images without a valid pixel counted."""
-    return (1 - index).mean()
+    return values.mean()
 
 
 def swapped(sums: Sums, fp_weight: float, fn_weight: float, smooth: float) -> Tensor:
     """FN and FP swapped."""
-    return (sums.overlap + smooth) / (
-        sums.overlap + fn_weight * (sums.predicted - sums.overlap) + fp_weight * (sums.truth - sums.overlap) + smooth
-    )
+    errors = fn_weight * (sums.predicted - sums.overlap) + fp_weight * (sums.truth - sums.overlap)
+    return errors / (sums.overlap + errors + smooth)
 
 
-def doubled(self: region.DiceLoss, logits: Tensor, target: Tensor) -> Tensor:
+def doubled(self: region.DiceLoss, pixels: Pixels) -> Tensor:
     """The smoothing term twice (SMP)."""
-    sums = self.region.sums(logits, target)
-    return self.region.loss((2 * sums.overlap + 2) / (sums.predicted + sums.truth + 2), sums)
+    sums = self.region.sums(pixels)
+    index = (2 * sums.overlap + 2) / (sums.predicted + sums.truth + 2)
+    return self.region.mean(pixels, 1 - index, sums.seen)
+
+
+def first_blocks(logits: Tensor) -> Any:
+    """The last block of each tensor left out."""
+    return list(true_blocks(logits))[:-1]
 
 
 def ce_by_count(self: pointwise.CELoss, logits: Tensor, target: Tensor) -> Tensor:
@@ -119,23 +122,25 @@ def torchs_ce(self: pointwise.CELoss, logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), target, ignore_index=255)
 
 
-def one_vs_rest(pixels: Spread, task: Task) -> Tensor:
+def one_vs_rest(self: Pixels) -> Tensor:
     """Sigmoids where classes exclude each other (SMP's multiclass focal)."""
-    return F.logsigmoid(pixels.logits).gather(1, pixels.target.unsqueeze(1)).squeeze(1)
+    return -F.logsigmoid(self.erased).gather(1, self.labels.unsqueeze(1)).squeeze(1) * self.valid
 
 
 WEIGHTS = [1.0, 2.0, 0.5, 3.0]
 MUTANTS = {
     "mean over all pixels": Mutant(
-        "bce", pointwise, "mean_over", lambda valid, values: (values * valid).mean(), contract.check_deleting
+        "bce", Pixels, "mean", lambda self, values: values.mean(), contract.check_deleting
     ),
     "not a number where all is ignored": Mutant(
-        "focal", focal, "mean_over", lambda valid, values: (values * valid).sum() / valid.sum(),
-        contract.check_all_ignored,
+        "focal", Pixels, "mean", lambda self, values: values.sum() / self.valid.sum(), contract.check_all_ignored
     ),
     "torch's ce": Mutant("ce", pointwise.CELoss, "forward", torchs_ce, contract.check_all_ignored, MULTICLASS),
-    "denominator not masked": Mutant("dice", region, "region_sums", unmasked_sums, contract.check_deleting),
-    "masked after the formula": Mutant("jaccard", region, "spread", masked_after, contract.check_ignored),
+    "denominator not masked": Mutant("dice", Pixels, "sums", unmasked_sums, contract.check_deleting),
+    "ignored multiplied by 0": Mutant("jaccard", activations, "erase_", erased_by_product, contract.check_ignored),
+    "ignored multiplied by 0 in softmax": Mutant(
+        "ce", activations, "erase_", erased_by_product, contract.check_ignored, MULTICLASS
+    ),
     "ignored counted as the last class": Mutant(
         "dice", region, "spread", ignored_as_last, contract.check_ignored, MULTICLASS
     ),
@@ -144,76 +149,82 @@ MUTANTS = {
         "bce", pointwise.BCELoss, "forward", lambda self, z, t: z.data.clamp_(-1, 1).mean() + z.sum(),
         contract.check_inputs_unchanged,
     ),
-    "double activation": Mutant(
-        "dice", region, "probabilities", lambda pixels, task: pixels.logits.sigmoid().sigmoid(), DICE
+    "double activation": Mutant("dice", region, "spread", lambda z, *rest: spread(z.sigmoid(), *rest), DICE),
+    "sums in half": Mutant("dice", Pixels, "sums", sums_in_half, contract.check_large_half),
+    "mean in half": Mutant(
+        "bce", Pixels, "mean", lambda self, values: values.half().mean().float(), contract.check_half
     ),
-    "probabilities in half": Mutant("dice", region, "region_sums", in_half, contract.check_large_half),
-    "computed in half": Mutant("bce", pointwise, "spread", in_its_own_precision, contract.check_half),
     "log of a probability": Mutant(
-        "focal", focal, "log_likelihood", lambda pixels, task: pixels.logits.softmax(1).log().amin(1),
-        contract.check_extremes, MULTICLASS,
+        "focal", Pixels, "nll", property(log_of_probability), contract.check_extremes, MULTICLASS
     ),
     "infinite slope": Mutant(
-        "focal", focal, "focus", lambda log_pt, gamma: (1 - log_pt.exp()) ** gamma, contract.check_extremes,
+        "focal", focal, "focus", lambda nll, gamma: (1 - (-nll).exp()) ** gamma * nll, contract.check_extremes,
         params={"gamma": 0.5},
     ),
-    "empty target skipped": Mutant("dice", region.RegionMean, "loss", without_empty, contract.check_empty),
+    "empty target skipped": Mutant("dice", region.RegionMean, "mean", without_empty, contract.check_empty),
     "hed beta per batch, not clamped": Mutant(
         "balanced_bce", pointwise, "balance", lambda share, form: 1 - share, contract.check_empty,
         params={"form": "hed", "beta": "batch"},
     ),
     "background dropped": Mutant(
-        "dice", region.RegionMean, "loss", without_background,
+        "dice", region.RegionMean, "mean", without_background,
         value_of(oracle.region(MULTICLASS, oracle.dice(1))), MULTICLASS,
     ),
     "images without labels counted": Mutant(
-        "dice", region.RegionMean, "loss", all_images, value_of(oracle.region(BINARY, oracle.dice(1), "image")),
+        "dice", region.RegionMean, "mean", all_images, value_of(oracle.region(BINARY, oracle.dice(1), "image")),
         params={"reduce": "image"},
     ),
-    "smooth doubled": Mutant("dice", region.DiceLoss, "forward", doubled, DICE),
+    "smooth doubled": Mutant("dice", region.DiceLoss, "of", doubled, DICE),
     "squares never taken": Mutant(
-        "dice", region, "region_sums", lambda pixels, task, squared: true_sums(pixels, task),
+        "dice", Pixels, "sums", lambda self, squared: true_sums(self),
         value_of(oracle.region(BINARY, oracle.dice(1), squared=True)), params={"squared": True},
     ),
-    "prices swapped": Mutant("tversky", region, "tversky_index", swapped, TVERSKY),
+    "prices swapped": Mutant("tversky", region, "tversky_loss", swapped, TVERSKY),
     "alpha swapped": Mutant(
         "focal", focal.FocalLoss, "_weight",
-        lambda self, pixels: torch.where(pixels.target == 1, 1 - self.alpha, self.alpha).double(),
+        lambda self, pixels: torch.where(pixels.labels, 1 - self.alpha, self.alpha).double(),
         value_of(oracle.focal(BINARY, 2.0, [0.25])), params={"alpha": 0.25},
     ),
-    "gamma ignored": Mutant(
-        "focal", focal, "focus", lambda log_pt, gamma: torch.ones_like(log_pt), value_of(oracle.focal(BINARY, 2.0))
-    ),
+    "gamma ignored": Mutant("focal", focal, "focus", lambda nll, gamma: nll, value_of(oracle.focal(BINARY, 2.0))),
     "one against the rest": Mutant(
-        "focal", focal, "log_likelihood", one_vs_rest, value_of(oracle.focal(MULTICLASS, 2.0)), MULTICLASS
+        "focal", Pixels, "nll", property(one_vs_rest), value_of(oracle.focal(MULTICLASS, 2.0)), MULTICLASS
     ),
     "weighted sum over the count": Mutant(
         "ce", pointwise.CELoss, "forward", ce_by_count, value_of(oracle.ce(MULTICLASS, WEIGHTS)), MULTICLASS,
         {"class_weights": WEIGHTS},
     ),
     "focus without gradient": Mutant(
-        "focal", focal, "focus", lambda log_pt, gamma: ((1 - log_pt.exp()) ** gamma).detach(), contract.check_gradient
+        "focal", focal, "focus", lambda nll, gamma: ((1 - (-nll).exp()) ** gamma).detach() * nll,
+        contract.check_gradient,
     ),
+    "slopes of the sums halved": Mutant(
+        "dice", activations, "class_slopes", lambda *given: true_slopes(*given) / 2, contract.check_gradient
+    ),
+    "slopes of the squares without the 2": Mutant(
+        "dice", activations, "class_slopes", lambda p, plain, square, n: p * square[n].unsqueeze(2),
+        contract.check_gradient, MULTICLASS, {"squared": True},
+    ),
+    "last block left out": Mutant("dice", activations, "blocks", first_blocks, DICE),
     "sum instead of mean": Mutant(
-        "bce", pointwise, "mean_over", lambda valid, values: (values * valid).sum(), value_of(oracle.bce(BINARY))
+        "bce", Pixels, "mean", lambda self, values: values.sum(), value_of(oracle.bce(BINARY))
     ),
-    "sign": Mutant("bce", pointwise, "mean_over", lambda valid, values: -values.mean(), contract.check_perfect),
+    "sign": Mutant("bce", Pixels, "mean", lambda self, values: -values.mean(), contract.check_perfect),
     "no check of shapes": Mutant(
         "bce", pointwise.BCELoss, "forward", lambda self, z, t: z.mean() + 0 * t.sum(), contract.check_refusals
     ),
     "depends on the order": Mutant(
-        "bce", pointwise, "mean_over", lambda valid, values: values[0].mean(), contract.check_permutation
+        "bce", Pixels, "mean", lambda self, values: values[0].mean(), contract.check_permutation
     ),
     "autocast reaches the sums": Mutant(
-        "bce", pointwise, "mean_over", lambda valid, values: values.flatten() @ valid.flatten().to(values.dtype),
+        "bce", Pixels, "mean", lambda self, values: values.flatten() @ self.valid.flatten().to(values.dtype),
         contract.check_autocast,
     ),
     "float64 result": Mutant(
-        "bce", pointwise, "mean_over", lambda valid, values: values.double().mean(), contract.check_scalar
+        "bce", Pixels, "mean", lambda self, values: values.double().mean(), contract.check_scalar
     ),
     "uint8 arithmetic": Mutant(
         "bce", pointwise, "spread",
-        lambda z, t, task: true_spread(z, (t + 1) - 1 if t.dtype != torch.uint8 else t * 255 // 255, task),
+        lambda z, t, *rest: spread(z, (t + 1) - 1 if t.dtype != torch.uint8 else t * 255 // 255, *rest),
         contract.check_layout,
     ),
 }  # fmt: skip

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from segtrain.losses import build_loss
+from segtrain.losses import activations, build_loss
 from segtrain.losses.spread import CHUNK, sums_by_class
-from segtrain.task import ClassStats
-from tests.conftest import TASKS, generator
+from segtrain.task import ClassStats, Task
+from tests.conftest import TASKS, generator, make_logits, make_target
+from tests.losses.contract import run, same
 
 
 @pytest.mark.parametrize("pixels", [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7])
@@ -27,6 +28,16 @@ def test_a_large_image_keeps_the_digits_of_a_small_one() -> None:
     target = torch.randint(0, task.num_classes, size, generator=generator(3))
     loss = build_loss("dice", task)
     assert float(loss(logits, target)) == pytest.approx(float(loss(logits.double(), target)), abs=2e-6)
+
+
+@pytest.mark.parametrize("name", ["ce", "focal", "dice", "unified_focal"])
+def test_blocks_change_nothing(name: str, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = (2, 40, 60)  # 1024 + 1024 + 352 pixels
+    logits, target = make_logits(task, size), make_target(task, size=size)
+    whole = run(build_loss(name, task), logits, target)
+    monkeypatch.setattr(activations, "BLOCK", 1)
+    assert len(list(activations.blocks(logits.flatten(2)))) == 2 * 3
+    same(run(build_loss(name, task), logits, target), whole, rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize(("name", "mode", "params"), [

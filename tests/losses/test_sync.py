@@ -1,20 +1,53 @@
-"""`dice(sync=True)` on two processes is one process with both batches, in value and gradient."""
+"""Two processes are one with both batches, in value and gradient: means divide by the labels of both, whatever is
+ignored, and region losses with sync=true sum over both."""
 
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from segtrain.losses import build_loss
-from tests.conftest import TASKS, make_target
+from segtrain.losses import Combo, build_loss
+from tests.conftest import STATS, TASKS, make_target
 from tests.losses.contract import run
 
 WORLD = 2
-NAMES = ("dice", "tversky", "jaccard")
+SUMMED = {"sync": True}
+# what two processes compute as one; ohem and lovasz choose and sort among the pixels of a process
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "bce": ("bce", {}),
+    "bce smoothed": ("bce", {"label_smoothing": 0.1}),
+    "balanced_bce": ("balanced_bce", {}),
+    "balanced_bce per batch": ("balanced_bce", {"beta": "batch"}),
+    "ce": ("ce", {}),
+    "ce weighted": ("ce", {"class_weights": "auto"}),
+    "focal": ("focal", {"alpha": "auto"}),
+    "poly": ("poly", {}),
+    "dice": ("dice", SUMMED),
+    "dice squared": ("dice", {"squared": True, **SUMMED}),
+    "dice per image": ("dice", {"reduce": "image"}),
+    "jaccard": ("jaccard", SUMMED),
+    "tversky": ("tversky", SUMMED),
+    "focal_tversky": ("focal_tversky", SUMMED),
+    "generalized_dice": ("generalized_dice", SUMMED),
+    "mcc": ("mcc", SUMMED),
+    "unified_focal": ("unified_focal", SUMMED),
+    "cldice": ("cldice", SUMMED),
+    "boundary": ("boundary", {}),
+    "boundary of the batch": ("boundary", {"reduce": "batch", **SUMMED}),
+    "lovasz per image": ("lovasz", {"reduce": "image"}),
+}
+PAIRS = [
+    (case, mode)
+    for case, (name, params) in CASES.items()
+    for mode in TASKS
+    if mode != "multiclass" or name not in ("bce", "balanced_bce")
+    if mode == "multiclass" or params.get("class_weights") is None
+]
 
 
 def examples(mode: str) -> tuple[Tensor, Tensor]:
@@ -25,19 +58,24 @@ def examples(mode: str) -> tuple[Tensor, Tensor]:
     return torch.randn(2 * WORLD, 2, 4, 5, generator=torch.Generator().manual_seed(3)), torch.cat([first, second])
 
 
-def step(mode: str, rank: int | None) -> dict[str, tuple[Tensor, list[Tensor]]]:
-    """Value and parameter gradients of each loss; rank None: everything in one process."""
+def step(case: str, mode: str, rank: int | None) -> tuple[Tensor, list[Tensor]]:
+    """Value and parameter gradients of a loss; rank None: everything in one process."""
     image, target = (x if rank is None else x.chunk(WORLD)[rank] for x in examples(mode))
-    result = {}
-    for name in NAMES:
-        torch.manual_seed(0)
-        net = nn.Conv2d(2, TASKS[mode].num_classes, 1)
-        model = net if rank is None else nn.parallel.DistributedDataParallel(net)
-        loss = build_loss(name, TASKS[mode], sync=rank is not None)
-        value = loss(model(image), target)
-        value.backward()
-        result[name] = value.detach(), [p.grad.clone() for p in net.parameters() if p.grad is not None]
-    return result
+    torch.manual_seed(0)
+    net = nn.Conv2d(2, TASKS[mode].num_classes, 1)
+    model = net if rank is None else nn.parallel.DistributedDataParallel(net)
+    name, params = CASES[case]
+    value = build_loss(name, TASKS[mode], STATS[mode], **params)(model(image), target)
+    value.backward()
+    return value.detach(), [p.grad.clone() for p in net.parameters() if p.grad is not None]
+
+
+def validation(rank: int) -> list[float]:
+    """In evaluation the processes score batches of their own, not equally many, and do not wait for each other."""
+    task = TASKS["binary"]
+    loss = Combo({"dice": build_loss("dice", task, sync=True), "bce": build_loss("bce", task)}).eval()
+    logits, target = torch.zeros(1, 1, 4, 5), make_target(task, size=(1, 4, 5))
+    return [float(loss(logits, target)) for _ in range(1 + rank)]
 
 
 def work(rank: int, folder: str) -> None:
@@ -50,16 +88,31 @@ def work(rank: int, folder: str) -> None:
         world_size=WORLD,
         timeout=datetime.timedelta(seconds=60),
     )
-    torch.save({mode: step(mode, rank) for mode in TASKS}, f"{folder}/{rank}.pt")
+    found = {f"{case} {mode}": step(case, mode, rank) for case, mode in PAIRS}
+    torch.save({"steps": found, "validation": validation(rank)}, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_are_one(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(work, (str(tmp_path),), nprocs=WORLD)
-    for rank in range(WORLD):
-        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        for mode in TASKS:
-            assert_close(found[mode], step(mode, None), rtol=1e-5, atol=1e-7)
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each process found."""
+    folder = tmp_path_factory.mktemp("processes")
+    torch.multiprocessing.spawn(work, (str(folder),), nprocs=WORLD)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
+
+
+@pytest.mark.parametrize(("case", "mode"), PAIRS)
+def test_two_processes_are_one(case: str, mode: str, found: list[dict[str, Any]]) -> None:
+    value, gradients = step(case, mode, None)
+    steps = [each["steps"][f"{case} {mode}"] for each in found]
+    assert_close(sum(value for value, _ in steps) / WORLD, value, rtol=1e-5, atol=1e-7)
+    for _, theirs in steps:
+        assert_close(theirs, gradients, rtol=1e-5, atol=1e-7)
+
+
+def test_evaluation_waits_for_no_other_process(found: list[dict[str, Any]]) -> None:
+    assert [len(each["validation"]) for each in found] == [1, 2]
+    assert found[0]["validation"] == found[1]["validation"][:1]
 
 
 def test_without_processes_sync_changes_nothing() -> None:
@@ -73,9 +126,9 @@ def test_without_processes_sync_changes_nothing() -> None:
 def test_halves_alone_would_not_agree() -> None:
     """The example can tell: without sync the mean of the two halves' losses is another number."""
     for mode in TASKS:
-        whole, halves = step(mode, None), [examples(mode)[i].chunk(WORLD) for i in (0, 1)]
+        (whole, _), halves = step("dice", mode, None), [examples(mode)[i].chunk(WORLD) for i in (0, 1)]
         net = nn.Conv2d(2, TASKS[mode].num_classes, 1)
         torch.manual_seed(0)
         net.reset_parameters()
         values = [build_loss("dice", TASKS[mode])(net(x), t) for x, t in zip(*halves, strict=True)]
-        assert abs(torch.stack(values).mean() - whole["dice"][0]) > 1e-3
+        assert abs(torch.stack(values).mean() - whole) > 1e-3

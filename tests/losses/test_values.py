@@ -325,7 +325,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ("bce", "binary", {"label_smoothing": 1}, "bce: label_smoothing must be a number in [0, 0.999], got 1"),
     ("ce", "multiclass", {"label_smoothing": -0.1}, "ce: label_smoothing must be a number in [0, 0.999], got -0.1"),
     ("ce", "binary", {"class_weights": [1]}, "ce: class_weights need a multiclass task, this one is binary"),
-    ("ce", "multiclass", {"class_weights": "atuo"}, "must be one of auto; got 'atuo' - did you mean auto?"),
+    ("ce", "multiclass", {"class_weights": "atuo"}, "enet, effective; got 'atuo' - did you mean auto?"),
     ("ce", "multiclass", {"class_weights": [1, 2]}, "ce: class_weights needs one number or 4, one per class; got 2"),
     ("balanced_bce", "binary", {"form": "hde"}, "form must be one of weighted, hed; got 'hde' - did you mean hed?"),
     ("balanced_bce", "binary", {"beta": -1}, "balanced_bce (weighted form): beta must be a number > 0, got -1"),

@@ -79,7 +79,7 @@ def assemble(request: Request) -> Parts:
         config.monitor,
         config.monitor_mode,
         record | {"fingerprint": source.fingerprint},
-        **config.metrics,
+        **plain(config.metrics),
     )
     return Parts(config, source, module, _datamodule(config, source, allow))
 

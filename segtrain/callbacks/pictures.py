@@ -115,7 +115,7 @@ def confusion_picture(metrics: SegmentationMetrics) -> Picture:
     """Confusion matrix, rows normalized (share of each true class); one yes-or-no matrix per class in multilabel."""
     from matplotlib.figure import Figure
 
-    task, counts = metrics.task, metrics.counts.cpu().double().numpy()
+    task, counts = metrics.task, metrics.summed.double().numpy()
     names = list(task.names)
     matrices = (
         [("", counts, names)] if task.exclusive else [(n, c, ["no", "yes"]) for n, c in zip(names, counts, strict=True)]

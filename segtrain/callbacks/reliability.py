@@ -21,8 +21,7 @@ def reliability_picture(probe: CalibrationProbe) -> Picture:
     """
     from matplotlib.figure import Figure
 
-    histogram, within = probe.histogram.cpu(), probe.within.cpu()
-    bins, errors = reliability(histogram, within), expected_calibration_error(histogram, within)
+    bins, errors = reliability(probe.summed), expected_calibration_error(probe.summed)
     names = ["most probable class"] if probe.task.exclusive else list(probe.task.names)
     figure = Figure(figsize=(4.5, 5.5), dpi=100, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -40,7 +39,7 @@ def add_curves(writer: SummaryWriter, stage: str, probe: CalibrationProbe, step:
     """A precision-recall curve of each class, <stage>_pr/<name>; multiclass has none, see CalibrationProbe."""
     if probe.task.exclusive:
         return
-    curve = precision_recall(probe.histogram.cpu())
+    curve = precision_recall(probe.summed.counts)
     for index, name in enumerate(probe.task.names):
         precision, recall, tp, fp, fn, tn = (values[index, ::EVERY].numpy() for values in curve)
         tag, points = f"{stage}_pr/{name}", len(precision)

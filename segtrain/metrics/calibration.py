@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from segtrain.metrics.counts import predict_ids
-from segtrain.metrics.curves import BINS, STEPS, expected_calibration_error
+from segtrain.metrics.curves import BINS, STEPS, Histogram, expected_calibration_error
 from segtrain.task import Task, check_shapes, valid_mask
 
 SUMS = ("nll", "brier")
@@ -50,6 +50,9 @@ class CalibrationProbe(Metric):
     Args:
         task: mode, classes and ignore index.
 
+    Attributes:
+        summed: the histogram over all processes, on the host, as of the last compute.
+
     Shape: update takes logits [N, C, H, W] and a target as the task says.
 
     Example:
@@ -72,6 +75,7 @@ class CalibrationProbe(Metric):
         # histogram: probabilities by label (by being right); within: where in its bin each stands, in 2 x STEPS parts
         for name, size in {"histogram": shape, "within": shape, "totals": (len(SUMS),), "broken": ()}.items():
             self.add_state(name, torch.zeros(size, dtype=torch.int64), dist_reduce_fx="sum")
+        self.summed = Histogram(self.histogram.clone(), self.within.clone())
 
     def update(self, logits: Tensor, target: Tensor, predicted: Tensor | None = None) -> None:
         """Count one batch; nothing here makes the host wait for the device.
@@ -119,10 +123,10 @@ class CalibrationProbe(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """The scores as float64 scalars on the host; NaN where there was nothing to score."""
-        histogram = self.histogram.cpu()
-        means = self.totals.cpu().double() / FIXED_POINT / histogram.sum()
+        self.summed = Histogram(self.histogram.cpu(), self.within.cpu())
+        means = self.totals.cpu().double() / FIXED_POINT / self.summed.counts.sum()
         scores = dict(zip(SUMS, means, strict=True))
-        scores["ece"] = expected_calibration_error(histogram, self.within.cpu()).nanmean()
+        scores["ece"] = expected_calibration_error(self.summed).nanmean()
         broken = self.broken.cpu() > 0
         return {name: value.masked_fill(broken, torch.nan) for name, value in scores.items()}
 

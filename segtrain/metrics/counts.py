@@ -33,6 +33,9 @@ class SegmentationMetrics(Metric):
             (left out, the default), 0 or 1.
         threshold: binary and multilabel: the probability above which a pixel is a yes; one, or one per class.
 
+    Attributes:
+        summed: the counts over all processes, on the host, as of the last compute.
+
     Shape: update takes logits [N, C, H, W] and a target as the task says.
 
     Example:
@@ -68,6 +71,7 @@ class SegmentationMetrics(Metric):
         for name in ("image_totals", "image_numbers"):
             zeros = torch.zeros(len(IMAGE_SCORES), dtype=torch.int64)
             self.add_state(name, zeros, dist_reduce_fx="sum")
+        self.summed = self.counts.clone()
 
     def update(self, logits: Tensor, target: Tensor, predicted: Tensor | None = None) -> None:
         """Count one batch; nothing here makes the host wait for the device.
@@ -96,7 +100,8 @@ class SegmentationMetrics(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """All scores as float64 scalars on the host; NaN where there was nothing to score."""
-        result = dataset_scores(self.counts.cpu(), self.task, self.include_background)
+        self.summed = self.counts.cpu()
+        result = dataset_scores(self.summed, self.task, self.include_background)
         means = self.image_totals.cpu().double() / FIXED_POINT / self.image_numbers.cpu()
         return result | {f"image/{name}": mean for name, mean in zip(IMAGE_SCORES, means, strict=True)}
 

@@ -20,6 +20,7 @@ from segtrain.errors import UserError
 from segtrain.metrics import CalibrationProbe, SegmentationMetrics
 from segtrain.metrics.calibration import CELLS, LARGEST_NLL, SCALE
 from segtrain.metrics.curves import (
+    Histogram,
     average_precision,
     best_thresholds,
     expected_calibration_error,
@@ -303,15 +304,16 @@ def test_of_equally_good_thresholds_the_nearest_to_one_half_is_the_best() -> Non
 def test_classes_without_pixels_have_no_error_and_no_area() -> None:
     histogram = torch.zeros(2, 2, 256, dtype=torch.int64)
     histogram[0, 1, 255] = 3
-    assert expected_calibration_error(histogram, 64 * histogram).isnan().tolist() == [False, True]
+    assert expected_calibration_error(Histogram(histogram, 64 * histogram)).isnan().tolist() == [False, True]
     assert average_precision(histogram).isnan().tolist() == [False, True]
-    assert reliability(histogram, 64 * histogram).number.sum(-1).tolist() == [3, 0]
+    assert reliability(Histogram(histogram, 64 * histogram)).number.sum(-1).tolist() == [3, 0]
 
 
 def test_reliability_by_hand() -> None:
     """Four decisions at p = .75, three of them yes: calibrated."""
     z = torch.full((1, 1, 1, 4), math.log(3))
-    bins = reliability(*(getattr(measure(BINARY, z, torch.tensor([[[1, 1, 1, 0]]])), n) for n in STATES[:2]))
+    probe = measure(BINARY, z, torch.tensor([[[1, 1, 1, 0]]]))
+    bins = reliability(Histogram(probe.histogram, probe.within))
     place = int(bins.number[0].argmax())
     assert bins.number[0, place] == 4
     assert bins.confidence[0, place].item() == pytest.approx(0.75, abs=RESOLUTION)

@@ -151,7 +151,7 @@ MUTANTS = {
     ),
     "bin centres for means": Mutant(
         calibration, "expected_calibration_error",
-        lambda histogram, within: curves.expected_calibration_error(histogram, histogram * curves.STEPS),
+        lambda h: curves.expected_calibration_error(curves.Histogram(h.counts, h.counts * curves.STEPS)),
         lambda: probes.test_a_net_that_is_sure_and_right_has_no_error_of_calibration(BINARY),
     ),
     "eight bins": Mutant(curves, "GROUPS", 8, probes.test_scores_are_the_oracles),

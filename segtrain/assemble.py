@@ -15,7 +15,7 @@ from segtrain.build import build
 from segtrain.data import DataSource
 from segtrain.datamodule import SegmentationDataModule
 from segtrain.errors import UserError
-from segtrain.metrics import SegmentationMetrics
+from segtrain.metrics import CalibrationProbe, SegmentationMetrics
 from segtrain.module import SegmentationModule, score_tag
 from segtrain.seeds import derive, seed_torch
 from segtrain.task import Task
@@ -79,7 +79,7 @@ def assemble(request: Request) -> Parts:
         config.monitor,
         config.monitor_mode,
         record | {"fingerprint": source.fingerprint},
-        **config.metrics,
+        **plain(config.metrics),
     )
     return Parts(config, source, module, _datamodule(config, source, allow))
 
@@ -89,6 +89,7 @@ def _check_settings(config: DictConfig, task: Task) -> None:
     checks.whole("seed", config.seed, 0)
     checks.choice("monitor_mode", config.monitor_mode, ("max", "min"))
     scores = [score_tag("val", key) for key in SegmentationMetrics(task).names()]
+    scores += [f"val_probe/{key}" for key in CalibrationProbe(task).names()]
     checks.choice("monitor", config.monitor, ["val/loss", *scores])
 
 

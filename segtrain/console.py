@@ -18,6 +18,8 @@ from segtrain.task import Task
 
 log = logging.getLogger("segtrain")
 
+SURFACES = (("boundary IoU", "boundary_iou"), ("HD95 px", "hd95"), ("ASD px", "asd"))
+
 KNOWN_WARNINGS = (
     "The '.*_dataloader' does not have many workers",  # chosen by num_workers
     "You're resuming from a checkpoint that ended before the epoch ended",  # our sampler can
@@ -71,19 +73,24 @@ def score_table(scores: Mapping[str, float], stage: str, task: Task, title: str)
         task: names the classes.
         title: printed above.
     """
+    columns = [(head, f"{stage}_class", f"{stage}_image", name) for head, name in (("IoU", "iou"), ("Dice", "dice"))]
+    if f"{stage}_surface/hd95" in scores:  # of evaluate
+        columns += [(head, f"{stage}_surface", f"{stage}_surface", name) for head, name in SURFACES]
     table = Table()
     table.add_column("class")
-    for heading in ("IoU", "Dice"):
+    for heading, *_ in columns:
         table.add_column(heading, justify="right")
-    for name in task.names:
-        table.add_row(name, *(_cell(scores.get(f"{stage}_class/{s}_{name}")) for s in ("iou", "dice")))
+    for label in task.names:
+        table.add_row(label, *(_cell(scores.get(f"{group}/{name}_{label}")) for _, group, _, name in columns))
     table.add_section()
-    for name, group in (("mean", stage), ("mean over images", f"{stage}_image")):
-        table.add_row(name, *(_cell(scores.get(f"{group}/{s}")) for s in ("iou", "dice")))
+    table.add_row("mean", *(_cell(scores.get(f"{stage}/{name}")) for *_, name in columns))
+    table.add_row("mean over images", *(_cell(scores.get(f"{group}/{name}")) for _, _, group, name in columns))
     text = io.StringIO()
     Console(file=text, width=100, color_system=None).print(table)
-    others = "  ".join(f"{name} {_cell(scores.get(f'{stage}/{name}'))}" for name in ("precision", "recall", "accuracy"))
-    return f"{title}\n{text.getvalue()}{others}"
+    others = [(name, f"{stage}/{name}") for name in ("precision", "recall", "accuracy")]
+    others += [(name.upper(), f"{stage}_probe/{name}") for name in ("nll", "ece")]
+    line = "  ".join(f"{name} {_cell(scores.get(tag))}" for name, tag in others)
+    return f"{title}\n{text.getvalue()}{line}"
 
 
 def _cell(value: float | None) -> str:

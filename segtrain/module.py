@@ -16,11 +16,12 @@ from torchmetrics import MeanMetric
 
 from segtrain.checkpoint import FORMAT, KEY
 from segtrain.losses import Combo
-from segtrain.metrics import SegmentationMetrics
+from segtrain.metrics import CalibrationProbe, SegmentationMetrics, Threshold
 from segtrain.optim import Mode, Optim
 from segtrain.task import Batch, Task
 
 Step = dict[str, Tensor]
+STAGES = ("val", "test")
 
 
 class SegmentationModule(LightningModule):
@@ -36,6 +37,7 @@ class SegmentationModule(LightningModule):
         record: plain containers kept in each checkpoint (the resolved configuration and the data's properties).
         include_background: whether class 0 takes part in mean scores (multiclass).
         empty_score: see SegmentationMetrics.
+        threshold: see SegmentationMetrics.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class SegmentationModule(LightningModule):
         record: dict[str, Any] | None = None,
         include_background: bool = True,
         empty_score: float | None = None,
+        threshold: Threshold = 0.5,
     ) -> None:
         super().__init__()
         self.net = net
@@ -58,8 +61,9 @@ class SegmentationModule(LightningModule):
         self.monitor, self.monitor_mode = monitor, monitor_mode
         self.record = record or {}
         self.scores = nn.ModuleDict(
-            {stage: SegmentationMetrics(task, include_background, empty_score) for stage in ("val", "test")}
+            {stage: SegmentationMetrics(task, include_background, empty_score, threshold) for stage in STAGES}
         )
+        self.probes = nn.ModuleDict({stage: CalibrationProbe(task) for stage in STAGES})
         means = {"train_loss": mean_metric(), "val_loss": mean_metric(), "test_loss": mean_metric()}
         parts = {f"part_{name}": mean_metric() for name in loss.terms} if isinstance(loss, Combo) else {}
         self.means = nn.ModuleDict(means | parts)
@@ -83,7 +87,7 @@ class SegmentationModule(LightningModule):
         return {"loss": loss}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Step:
-        """Loss and counts of one batch; returns its logits for the pictures."""
+        """Loss and counts of one batch; returns its logits and ids for the pictures."""
         return self._evaluate(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> Step:
@@ -96,8 +100,10 @@ class SegmentationModule(LightningModule):
             self.loss.epoch = self.current_epoch if stage == "val" else None
         loss, _ = self.loss_and_parts(logits, batch["mask"])
         self._mean(f"{stage}_loss").update(loss, len(logits))
-        self.counts(stage).update(logits, batch["mask"])
-        return {"logits": logits}
+        predicted = self.counts(stage).predict(logits)
+        self.counts(stage).update(logits, batch["mask"], predicted)
+        self.probe(stage).update(logits, batch["mask"], predicted)
+        return {"logits": logits, "predicted": predicted}
 
     def loss_and_parts(self, logits: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss and, for a combination, the value of each term; in float32 whatever the net computed in."""
@@ -131,16 +137,21 @@ class SegmentationModule(LightningModule):
     def _log_scores(self, stage: str) -> None:
         values = {f"{stage}/loss": self._take(f"{stage}_loss")}
         values |= {score_tag(stage, key): float(score) for key, score in self.counts(stage).compute().items()}
+        values |= {f"{stage}_probe/{key}": float(score) for key, score in self.probe(stage).compute().items()}
         for tag, value in values.items():  # a class that never occurs has no score: nothing to draw
             self.log(tag, value, logger=bool(self.loggers) and not math.isnan(value))
 
     def on_validation_epoch_start(self) -> None:
         """Begin counting anew."""
-        self.counts("val").reset()
+        self._reset("val")
 
     def on_test_epoch_start(self) -> None:
         """Begin counting anew."""
-        self.counts("test").reset()
+        self._reset("test")
+
+    def _reset(self, stage: str) -> None:
+        self.counts(stage).reset()
+        self.probe(stage).reset()
 
     def _take(self, key: str) -> float:
         """Read a mean and begin it anew."""
@@ -155,6 +166,10 @@ class SegmentationModule(LightningModule):
     def counts(self, stage: str) -> SegmentationMetrics:
         """The counts of a stage: "val" or "test"."""
         return cast(SegmentationMetrics, self.scores[stage])
+
+    def probe(self, stage: str) -> CalibrationProbe:
+        """The probabilities of a stage, see counts."""
+        return cast(CalibrationProbe, self.probes[stage])
 
     def configure_optimizers(self) -> Any:
         """Optimizer and schedule; the plateau is stepped by this module, since Lightning does it after saving."""

@@ -20,12 +20,14 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from segtrain import callbacks as cb
+from segtrain import checks
 from segtrain.assemble import Parts, Request, assemble, plain
 from segtrain.build import build
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
 from segtrain.checkpoint import KEY, initialise_from, load_checkpoint, load_net, sweep_temporaries
 from segtrain.console import log, log_to, score_table, set_up_logging
 from segtrain.errors import UserError
+from segtrain.evaluation import output_folder, threshold_report, write_tables
 from segtrain.record import config_hash, environment, summarize
 from segtrain.resume import Resume, check_continuation, check_same, find_resume, newest
 from segtrain.runs import (
@@ -102,6 +104,8 @@ def score(trainer: Trainer, parts: Parts, checkpoint: Path, split: str) -> dict[
 def evaluate(request: Request) -> dict[str, float]:
     """Score a trained net on a split; the configuration is the run's own with the given changes.
 
+    Writes per_image.csv, scores.json and (binary, multilabel) thresholds.csv.
+
     Returns:
         Scores by tag, such as test/iou.
 
@@ -110,7 +114,7 @@ def evaluate(request: Request) -> dict[str, float]:
     """
     set_up_logging()
     config = request.config
-    _, checkpoint = find_run(str(config.run), Path(config.output_dir))
+    folder, checkpoint = find_run(str(config.run), Path(config.output_dir))
     parts = assemble(request)
     trained, given = Task(**load_checkpoint(checkpoint)[KEY]["task"]), parts.source.task
     if (trained.mode, trained.names) != (given.mode, given.names):
@@ -118,9 +122,17 @@ def evaluate(request: Request) -> dict[str, float]:
             f"{checkpoint} was trained for {trained.mode} {list(trained.names)}, but this data is {given.mode} "
             f"{list(given.names)}; map its classes with data.classes"
         )
-    trainer = build_trainer(plain(config.trainer), 1, [], [])
-    scores = score(trainer, parts, checkpoint, str(config.split))
-    log.info(score_table(scores, "test", given, f"{config.split} split of {parts.source.name}, {checkpoint}"))
+    split, table = str(config.split), cb.ImageTable(checks.flag("surface", config.surface))
+    trainer = build_trainer(plain(config.trainer), 1, [table], [])
+    scores = score(trainer, parts, checkpoint, split)
+    scores |= table.means()
+    log.info(score_table(scores, "test", given, f"{split} split of {parts.source.name}, {checkpoint}"))
+    if trainer.is_global_zero:
+        probe, output = parts.module.probe("test"), output_folder(config.output, folder, split)
+        write_tables(output, table.rows, parts.source.splits[split].ids, probe, scores)
+        if not given.exclusive:
+            log.info(threshold_report(probe, split, plain(config)["threshold"], scores))
+        log.info(f"tables in {output}")
     return scores
 
 

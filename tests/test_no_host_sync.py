@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torchmetrics import Metric
 
-from segtrain.metrics import SegmentationMetrics
+from segtrain.metrics import CalibrationProbe, SegmentationMetrics
 from segtrain.task import Task
 from tests.conftest import TASKS, make_logits, make_target
 from tests.losses.test_contract import PAIRS, build
@@ -96,25 +97,31 @@ def test_loss_on_a_fake_gpu(name: str, mode: str) -> None:
     assert value.device.type == "cuda"
 
 
-METRICS: list[dict[str, Any]] = [{}, {"include_background": False, "empty_score": 1}]
+METRICS: dict[str, Callable[[Task], Metric]] = {
+    "counts": SegmentationMetrics,
+    "counts with settings": lambda t: SegmentationMetrics(
+        t, include_background=False, empty_score=1, threshold=0.5 if t.exclusive else [0.4] * t.num_classes
+    ),
+    "probe": CalibrationProbe,
+}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("params", METRICS, ids=str)
-def test_metrics(task: Task, params: dict[str, Any], dtype: torch.dtype) -> None:
-    metrics = SegmentationMetrics(task, **params)
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics(task: Task, name: str, dtype: torch.dtype) -> None:
+    metrics = METRICS[name](task)
     with NoSync():
         metrics.update(*inputs(task, dtype))
         metrics.update(*inputs(task, dtype))
-    assert metrics.counts.sum() > 0
+    assert all(getattr(metrics, state).sum() > 0 for state in metrics._defaults if state != "broken")
 
 
-@pytest.mark.parametrize("params", METRICS, ids=str)
-def test_metrics_on_a_fake_gpu(task: Task, params: dict[str, Any]) -> None:
-    metrics = SegmentationMetrics(task, **params)
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics_on_a_fake_gpu(task: Task, name: str) -> None:
+    metrics = METRICS[name](task)
     with FakeTensorMode(), NoSync():
         metrics._apply(without_data).update(*inputs(task, torch.int64, "cuda"))
-    assert {getattr(metrics, name).device.type for name in metrics._defaults} == {"cuda"}
+    assert {getattr(metrics, state).device.type for state in metrics._defaults} == {"cuda"}
 
 
 # ---- the watchers can fail -----------------------------------------------------------------------------------------

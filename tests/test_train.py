@@ -42,6 +42,7 @@ def test_the_run_folder_holds_what_is_promised(run: Run) -> None:
     names = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file()}
     promised = {"config.yaml", "overrides.yaml", "env.json", "train.log", "metrics.csv", "summary.json", "status"}
     promised |= {"checkpoints/best.ckpt", "checkpoints/last.ckpt", "plots/predictions.png", "plots/confusion.png"}
+    promised |= {"plots/reliability.png"}
     assert promised <= names
     (events,) = names - promised
     assert events.startswith("events.out.tfevents.")
@@ -60,6 +61,7 @@ def test_the_summary_has_the_names_that_scripts_rely_on(run: Run) -> None:
     assert {"epoch", "iou", "dice"} <= summary["val_best"].keys()
     assert {"iou", "dice"} == summary["test"]["class"]["foreground"].keys()
     assert 0 <= summary["test"]["iou"] <= summary["test"]["dice"] <= 1
+    assert {"probe_nll", "probe_brier", "probe_ece"} <= summary["test"].keys() & summary["val_best"].keys()
     assert run.score == summary["val_best"]["score"]
 
 
@@ -70,7 +72,9 @@ def test_tensorboard_has_the_tags_of_the_conventions(run: Run) -> None:
     for tag in ("val_image/iou", "val_micro/dice", "train_parts/dice", "train_parts/ce", "optim/lr", "optim/grad_norm"):
         assert tag in scalars
     assert {"perf/images_per_s", "perf/data_wait", "val_best/iou", "val_best/dice"} <= set(scalars)
-    assert {"train/batch", "val/predictions", "val/confusion"} <= set(tags(run, "images"))
+    assert {"val_probe/nll", "val_probe/brier", "val_probe/ece"} <= set(scalars)
+    assert {"train/batch", "val/predictions", "val/confusion", "val/reliability"} <= set(tags(run, "images"))
+    assert "val_pr/foreground" in tags(run, "tensors")
     assert not {"hp_metric", "epoch"} & set(scalars)
     layouts = [tag for tag in tags(run, "tensors") if "custom_scalars" in tag]
     assert layouts

@@ -2,6 +2,7 @@
 
 from segtrain.callbacks.checkpoints import BEST, LAST, KeepLast, keep_best
 from segtrain.callbacks.guards import NonFiniteGuard
+from segtrain.callbacks.images import ImageTable
 from segtrain.callbacks.perf import Speed
 from segtrain.callbacks.pictures import Pictures
 from segtrain.callbacks.progress import StepBar
@@ -12,6 +13,7 @@ __all__ = [
     "BEST",
     "LAST",
     "EpochReport",
+    "ImageTable",
     "KeepLast",
     "NonFiniteGuard",
     "Pictures",

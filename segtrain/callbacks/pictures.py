@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
 from segtrain import checks
+from segtrain.callbacks.reliability import add_curves, figure_picture, reliability_picture
 from segtrain.draw import Picture, colorize, overlay, panel, stack, to_rgb
 from segtrain.metrics import SegmentationMetrics, predict_ids
 from segtrain.module import SegmentationModule
@@ -67,15 +68,22 @@ class Pictures(Callback):
             self._show(trainer, "val/predictions", stack(self._rows))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the last predictions as a file, and show the confusion of the last validation."""
+        """Keep the last predictions as a file; show confusion and reliability of the last validation."""
         if trainer.is_global_zero and self._rows:
             save_png(stack(self._rows), self.folder / "predictions.png")
             self._show(trainer, "val/confusion", confusion_picture(_module(pl_module).counts("val")))
+        if trainer.is_global_zero:
+            probe = _module(pl_module).probe("val")
+            self._show(trainer, "val/reliability", reliability_picture(probe))
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    add_curves(logger.experiment, "val", probe, trainer.global_step)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the confusion of the test split."""
+        """Keep confusion and reliability of the test split."""
         if trainer.is_global_zero:
             save_png(confusion_picture(_module(pl_module).counts("test")), self.folder / "confusion.png")
+            save_png(reliability_picture(_module(pl_module).probe("test")), self.folder / "reliability.png")
 
     def _show(self, trainer: Trainer, tag: str, picture: Picture) -> None:
         for logger in trainer.loggers:
@@ -107,7 +115,7 @@ def confusion_picture(metrics: SegmentationMetrics) -> Picture:
     """Confusion matrix, rows normalized (share of each true class); one yes-or-no matrix per class in multilabel."""
     from matplotlib.figure import Figure
 
-    task, counts = metrics.task, metrics.counts.cpu().double().numpy()
+    task, counts = metrics.task, metrics.summed.double().numpy()
     names = list(task.names)
     matrices = (
         [("", counts, names)] if task.exclusive else [(n, c, ["no", "yes"]) for n, c in zip(names, counts, strict=True)]
@@ -126,15 +134,6 @@ def confusion_picture(metrics: SegmentationMetrics) -> Picture:
             color = "white" if value > 0.5 else "black"
             axes.text(column, row, f"{value:.2f}".lstrip("0"), ha="center", va="center", color=color, fontsize=7)
     return figure_picture(figure)
-
-
-def figure_picture(figure: Any) -> Picture:
-    """A matplotlib figure as an RGB array; no display, no global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
 def save_png(picture: Picture, path: Path) -> None:

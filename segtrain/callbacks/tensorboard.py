@@ -18,6 +18,8 @@ LAYOUT = {
         "IoU per image": ["Multiline", ["val_image/iou"]],
         "Precision": ["Multiline", ["val/precision"]],
         "Recall": ["Multiline", ["val/recall"]],
+        "NLL": ["Multiline", ["val_probe/nll"]],
+        "ECE": ["Multiline", ["val_probe/ece"]],
     }
 }
 

@@ -14,6 +14,7 @@ from segtrain.errors import UserError
 def predict(arguments: Arguments) -> int:
     """Write a class-id PNG (and an overlay) for each image; unreadable images are named, the others go on."""
     config, _ = compose("predict", arguments.overrides, arguments.config_dir)
+    from segtrain.assemble import plain
     from segtrain.console import log, set_up_logging
     from segtrain.inference import load_predictor
     from segtrain.inference.write import find_images, predict_files, prepare_output
@@ -26,7 +27,8 @@ def predict(arguments: Arguments) -> int:
     output = prepare_output(str(config.output), images)
     accelerator = choose_accelerator(config.trainer.accelerator)
     device = {"gpu": "cuda"}.get(accelerator, accelerator)
-    predictor = load_predictor(checkpoint, device, choose_precision(config.trainer.precision, accelerator))
+    precision = choose_precision(config.trainer.precision, accelerator)
+    predictor = load_predictor(checkpoint, device, precision, plain(config)["threshold"])
     failures: list[str] = []
     started, done = time.monotonic(), 0
     for done, path in enumerate(

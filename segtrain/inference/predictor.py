@@ -13,7 +13,7 @@ from torch import Tensor
 from segtrain.checkpoint import KEY, load_checkpoint, load_net
 from segtrain.draw import to_rgb
 from segtrain.errors import UserError
-from segtrain.metrics import predict_ids
+from segtrain.metrics import Threshold, logit_cuts, predict_ids
 from segtrain.models import SegmentationNet, build_model
 from segtrain.task import Task
 
@@ -29,13 +29,20 @@ class Predictor:
         task: what it segments.
         device: where it runs.
         precision: "32-true", "bf16-mixed" or "16-mixed", as the trainer's.
+        threshold: binary and multilabel: the probability above which a pixel is a yes; one, or one per class.
     """
 
     def __init__(
-        self, net: SegmentationNet, task: Task, device: str | torch.device = "cpu", precision: str = "32-true"
+        self,
+        net: SegmentationNet,
+        task: Task,
+        device: str | torch.device = "cpu",
+        precision: str = "32-true",
+        threshold: Threshold = 0.5,
     ) -> None:
         self.task = task
         self.device = torch.device(device)
+        self.cuts = logit_cuts(threshold, task).to(self.device)
         self.net = net.eval().to(memory_format=torch.channels_last).to(self.device)
         self.dtype = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}[precision]
 
@@ -56,7 +63,7 @@ class Predictor:
         Raises:
             UserError: another number of channels than the net was trained with, or another dtype.
         """
-        ids = predict_ids(self.logits(image), self.task)[0]
+        ids = predict_ids(self.logits(image), self.task, self.cuts)[0]
         return ids.to(torch.uint8).cpu().numpy()
 
     def logits(self, image: Image) -> Tensor:
@@ -87,13 +94,16 @@ class Predictor:
         return to_rgb(self._checked(image))
 
 
-def load_predictor(path: str | Path, device: str | torch.device = "cpu", precision: str = "32-true") -> Predictor:
+def load_predictor(
+    path: str | Path, device: str | torch.device = "cpu", precision: str = "32-true", threshold: Threshold = 0.5
+) -> Predictor:
     """Load a checkpoint for prediction; nothing in the file can run.
 
     Args:
         path: a .ckpt file of segtrain.
         device: where to run.
         precision: see Predictor.
+        threshold: see Predictor.
 
     Raises:
         UserError: no such file, damaged, or not from segtrain.
@@ -103,7 +113,7 @@ def load_predictor(path: str | Path, device: str | torch.device = "cpu", precisi
     task = Task(**stored["task"])
     net = rebuild_net(stored, task)
     load_net(net, checkpoint, path)
-    return Predictor(net, task, device, precision)
+    return Predictor(net, task, device, precision, threshold)
 
 
 def rebuild_net(stored: dict[str, Any], task: Task) -> SegmentationNet:

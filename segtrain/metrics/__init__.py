@@ -1,13 +1,17 @@
-"""Metrics: integer counts on the device (`counts`) and scores as pure functions of them (`scores`)."""
+"""Metrics: integer counts on the device (`counts`, `calibration`) and scores as pure functions of them."""
 
-from segtrain.metrics.counts import SegmentationMetrics, image_counts, predict_ids
+from segtrain.metrics.calibration import CalibrationProbe
+from segtrain.metrics.counts import SegmentationMetrics, Threshold, image_counts, logit_cuts, predict_ids
 from segtrain.metrics.scores import dataset_scores, image_scores, rates, score
 
 __all__ = [
+    "CalibrationProbe",
     "SegmentationMetrics",
+    "Threshold",
     "dataset_scores",
     "image_counts",
     "image_scores",
+    "logit_cuts",
     "predict_ids",
     "rates",
     "score",

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from segtrain import checks
 from segtrain.errors import UserError
 from segtrain.metrics.scores import dataset_scores, image_scores
 from segtrain.task import Task, check_shapes, valid_mask
 
 IMAGE_SCORES = ("iou", "dice")
+Threshold = float | list[float]
 FIXED_POINT = 2**32  # per-image scores are summed as integers: exact, whatever the order
 
 
@@ -29,6 +31,10 @@ class SegmentationMetrics(Metric):
         include_background: multiclass only: whether class 0 takes part in means.
         empty_score: what a class counts on an image where it is absent from truth and prediction: None
             (left out, the default), 0 or 1.
+        threshold: binary and multilabel: the probability above which a pixel is a yes; one, or one per class.
+
+    Attributes:
+        summed: the counts over all processes, on the host, as of the last compute.
 
     Shape: update takes logits [N, C, H, W] and a target as the task says.
 
@@ -44,28 +50,49 @@ class SegmentationMetrics(Metric):
     image_totals: Tensor
     image_numbers: Tensor
 
-    def __init__(self, task: Task, include_background: bool = True, empty_score: float | None = None) -> None:
+    cuts: Tensor
+
+    def __init__(
+        self,
+        task: Task,
+        include_background: bool = True,
+        empty_score: float | None = None,
+        threshold: Threshold = 0.5,
+    ) -> None:
         super().__init__()
         if empty_score not in (None, 0, 1):
             raise UserError(f"metrics: empty_score must be null, 0 or 1, got {empty_score!r}")
         self.task = task
         self.include_background = include_background
         self.empty_score = math.nan if empty_score is None else float(empty_score)
+        self.register_buffer("cuts", logit_cuts(threshold, task), persistent=False)
         shape = (task.num_classes, task.num_classes) if task.exclusive else (task.num_classes, 2, 2)
         self.add_state("counts", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
         for name in ("image_totals", "image_numbers"):
             zeros = torch.zeros(len(IMAGE_SCORES), dtype=torch.int64)
             self.add_state(name, zeros, dist_reduce_fx="sum")
+        self.summed = self.counts.clone()
 
-    def update(self, logits: Tensor, target: Tensor) -> None:
-        """Count one batch; nothing here makes the host wait for the device."""
+    def update(self, logits: Tensor, target: Tensor, predicted: Tensor | None = None) -> None:
+        """Count one batch; nothing here makes the host wait for the device.
+
+        Args:
+            logits: raw.
+            target: ids.
+            predicted: of `predict`, where the caller has them already.
+        """
         check_shapes(logits, target, self.task)
-        counts = image_counts(logits.detach(), target, self.task)
+        predicted = self.predict(logits) if predicted is None else predicted
+        counts = image_counts(logits.detach(), target, self.task, predicted)
         self.counts += counts.sum(0)
         for index, name in enumerate(IMAGE_SCORES):
             scores = image_scores(counts, self.task, name, self.include_background, self.empty_score)
             self.image_totals[index] += (scores.nan_to_num(nan=0.0) * FIXED_POINT).round().long().sum()
             self.image_numbers[index] += (~scores.isnan()).sum()
+
+    def predict(self, logits: Tensor) -> Tensor:
+        """Ids as this metric counts them, see predict_ids."""
+        return predict_ids(logits.detach(), self.task, self.cuts)
 
     def names(self) -> list[str]:
         """Keys of what compute returns."""
@@ -73,43 +100,83 @@ class SegmentationMetrics(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """All scores as float64 scalars on the host; NaN where there was nothing to score."""
-        result = dataset_scores(self.counts.cpu(), self.task, self.include_background)
+        self.summed = self.counts.cpu()
+        result = dataset_scores(self.summed, self.task, self.include_background)
         means = self.image_totals.cpu().double() / FIXED_POINT / self.image_numbers.cpu()
         return result | {f"image/{name}": mean for name, mean in zip(IMAGE_SCORES, means, strict=True)}
 
 
-def predict_ids(logits: Tensor, task: Task) -> Tensor:
+def predict_ids(logits: Tensor, task: Task, cuts: Tensor | float = 0.0) -> Tensor:
     """Canonical ids: [N, H, W] for binary (0 or 1) and multiclass, [N, K, H, W] of 0 or 1 for multilabel.
 
     A probability above one half is a yes. On CPUs `max` is three times as fast as `argmax`.
+
+    Args:
+        logits: raw.
+        task: mode.
+        cuts: binary and multilabel: the logit above which a pixel is a yes, see logit_cuts.
     """
     if task.exclusive:
         return logits.max(dim=1).indices
-    yes = (logits > 0).long()
+    yes = (logits > cuts).long()
     return yes.squeeze(1) if task.mode == "binary" else yes
 
 
-def image_counts(logits: Tensor, target: Tensor, task: Task) -> Tensor:
+def logit_cuts(threshold: Threshold, task: Task) -> Tensor:
+    """Probabilities above which a pixel is a yes, as logits [K, 1, 1].
+
+    Args:
+        threshold: one number for all classes or one per class, each in (0, 1).
+        task: binary or multilabel; multiclass knows only 0.5, which says nothing there.
+
+    Raises:
+        UserError: out of range, of another length, or given in multiclass.
+    """
+    values = list(threshold) if isinstance(threshold, (list, tuple)) else [threshold] * task.num_classes
+    if task.exclusive and threshold != 0.5:
+        raise UserError("threshold: a multiclass pixel is the most probable class; only binary and multilabel have one")
+    if len(values) != task.num_classes:
+        raise UserError(f"threshold must be one number or {task.num_classes} (one per class), got {len(values)}")
+    numbers = [checks.number("threshold", value, 0, 1) for value in values]
+    if not all(0 < number < 1 for number in numbers):
+        raise UserError(f"threshold must be above 0 and below 1, got {threshold}")
+    return torch.tensor([math.log(p / (1 - p)) for p in numbers]).view(-1, 1, 1)
+
+
+def image_counts(logits: Tensor, target: Tensor, task: Task, predicted: Tensor | None = None) -> Tensor:
     """Confusion matrix of each image, int64, [N, C, C] in multiclass, else [N, K, 2, 2].
 
-    A scatter into a tensor of fixed size with weight 0 at ignored pixels: unlike bincount and boolean
-    indexing its result has a size that the host knows, so it need not wait.
+    Ignored pixels are added to a cell that is dropped: unlike with bincount and boolean indexing the result has a
+    size that the host knows, so it need not wait.
+
+    Args:
+        logits: raw.
+        target: ids.
+        task: mode.
+        predicted: of predict_ids, where the caller has them already.
     """
+    predicted = predict_ids(logits, task) if predicted is None else predicted
     if not task.exclusive:
-        return _binary_counts(logits, target.view_as(logits), task)
-    valid = valid_mask(target, task)
-    predicted = predict_ids(logits, task)
-    cells = task.num_classes**2
-    cell = target.long().masked_fill(~valid, 0) * task.num_classes + predicted
-    counts = torch.zeros(len(logits), cells, dtype=torch.int64, device=logits.device)
-    counts.scatter_add_(1, cell.flatten(1), valid.flatten(1).long())
-    return counts.view(-1, task.num_classes, task.num_classes)
+        return _binary_counts(predicted.view_as(logits), target.view_as(logits), task)
+    ignored = ~valid_mask(target, task)
+    number, cells = len(target), task.num_classes**2
+    # 32 bits: on CPUs 64-bit arithmetic takes several times as long
+    cell = target.int() * task.num_classes + predicted.int()
+    cell += cells * torch.arange(number, dtype=torch.int32, device=cell.device).view(-1, 1, 1)
+    cell.masked_fill_(ignored, number * cells)
+    counts = torch.zeros(number * cells + 1, dtype=torch.int64, device=cell.device)
+    counts.index_add_(0, cell.flatten(), counts.new_ones(1).expand(cell.numel()))
+    return counts[:-1].view(number, task.num_classes, task.num_classes)
 
 
-def _binary_counts(logits: Tensor, target: Tensor, task: Task) -> Tensor:
+def _binary_counts(predicted: Tensor, target: Tensor, task: Task) -> Tensor:
     valid = valid_mask(target, task)
-    truth, predicted = (target == 1), (logits > 0) & valid
-    sums = (valid, truth, predicted, truth & predicted)
-    seen, positive, claimed, hit = (mask.sum((2, 3)) for mask in sums)
-    flat = torch.stack([seen - positive - claimed + hit, claimed - hit, positive - hit, hit], dim=-1)
+    truth, claimed = target == 1, (predicted == 1) & valid
+    seen, positive, positives, hit = (_count(mask) for mask in (valid, truth, claimed, truth & claimed))
+    flat = torch.stack([seen - positive - positives + hit, positives - hit, positive - hit, hit], dim=-1)
     return flat.view(*flat.shape[:-1], 2, 2)
+
+
+def _count(mask: Tensor) -> Tensor:
+    """True pixels of each image and class, int64 [N, K]: exact in float32 within a row, and three times as fast."""
+    return mask.float().sum(-1).long().sum(-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import re
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,12 @@ def test_counts_are_sklearns(mode: str, seed: int, ignored: float, kind: str) ->
         if (ids != 255).flatten(2 if mode == "multilabel" else 1).any(-1).all():  # scikit-learn refuses no pixels
             np.testing.assert_array_equal(each, sklearn_counts(task, z, ids))
     assert measure(task, logits, target).counts.sum() == (target != 255).sum()
+
+
+def test_states_are_the_confusion_matrix(task: Task) -> None:
+    """Of the whole split, whatever the batches."""
+    logits, target = make_logits(task, BATCH), make_target(task, size=BATCH)
+    np.testing.assert_array_equal(measure(task, logits, target, [3, 4]).counts, sklearn_counts(task, logits, target))
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
@@ -227,6 +234,34 @@ def test_strides_do_not_matter(task: Task) -> None:
     logits, target = make_logits(task), make_target(task)
     strided = logits.to(memory_format=torch.channels_last), target.transpose(-1, -2).contiguous().transpose(-1, -2)
     assert torch.equal(measure(task, *strided).counts, measure(task, logits, target).counts)
+
+
+@pytest.mark.parametrize("mode", ["binary", "multilabel"])
+def test_thresholds(mode: str) -> None:
+    """One for all or one per class; also for logits in half precision, and kept out of the checkpoint."""
+    task = TASKS[mode]
+    logits, thresholds = make_logits(task), [0.2, 0.5, 0.9][: task.num_classes]
+    metrics = SegmentationMetrics(task, threshold=thresholds)
+    expected = (logits.sigmoid() > torch.tensor(thresholds).view(-1, 1, 1)).long()
+    assert torch.equal(metrics.predict(logits).view_as(expected), expected)
+    same = SegmentationMetrics(task, threshold=0.2).predict(logits.double()).view_as(expected)
+    assert torch.equal(same, (logits.sigmoid() > 0.2).long())
+    assert not metrics.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("mode", "threshold", "part"),
+    [
+        ("binary", 0, "above 0 and below 1, got 0"),
+        ("binary", 1.0, "above 0 and below 1, got 1.0"),
+        ("binary", "half", "threshold must be a number in [0, 1], got 'half'"),
+        ("multilabel", [0.5, 0.5], "one number or 3 (one per class), got 2"),
+        ("multiclass", 0.4, "only binary and multilabel have one"),
+    ],
+)
+def test_refused_thresholds(mode: str, threshold: Any, part: str) -> None:
+    with pytest.raises(UserError, match=re.escape(part)):
+        SegmentationMetrics(TASKS[mode], threshold=threshold)
 
 
 @pytest.mark.parametrize("value", [0.5, "one", -1, math.nan])

@@ -1,0 +1,155 @@
+"""Whether probabilities can be believed: NLL, Brier score and a histogram, all as integers of fixed size.
+
+The same for every run whatever its training loss, since values of different losses must not be compared. From the
+histogram follow reliability, ECE, precision-recall curves and every threshold on the 1/256 grid (`curves`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from segtrain.metrics.counts import predict_ids
+from segtrain.metrics.curves import BINS, STEPS, Histogram, expected_calibration_error
+from segtrain.task import Task, check_shapes, valid_mask
+
+SUMS = ("nll", "brier")
+FIXED_POINT = 2**20  # each row of pixels is summed in float32, then rounded to this
+LARGEST_NLL = 100.0  # -log of 4e-44, where float32 ends; torch's binary cross entropy stops there too
+CELLS = BINS * STEPS
+# A probability is put into a cell by truncation; a factor one unit in the last place too small makes the cells
+# (i/n, (i+1)/n], so that "above the threshold i/256" is a whole number of bins, as predict_ids decides it.
+SCALE = CELLS * (1 - 2**-24)
+PIECE = 2**19  # logits worked on at a time: temporaries stay small and in the cache
+
+
+class Pixels(NamedTuple):
+    """What the histogram and the sums need of each decision, [N, K, H, W]; K is 1 in multiclass."""
+
+    probability: Tensor
+    positive: Tensor
+    nll: Tensor
+    brier: Tensor
+
+
+class CalibrationProbe(Metric):
+    """Negative log-likelihood, Brier score and expected calibration error of a data set.
+
+    Binary and multilabel: every labelled yes-or-no decision, by the probability of the class; ECE is the mean over
+    the classes. Multiclass: NLL = mean of -log p of the true class, Brier = mean over pixels of sum_c (p_c - y_c)^2
+    (0 .. 2), ECE of the largest probability against being right.
+
+    All states are int64, reduced by sums; on a CPU they do not depend on how the data set is divided. NLL and Brier
+    are kept to 2^-21 per row of pixels, up to a total of 8 x 10^12 (NLL 1 on 30 million images of 512 x 512); the
+    probabilities in ECE to 2^-15. -log p counts as at most 100. Where a labelled pixel's probabilities are not a
+    number, all three scores are NaN: it does not disappear.
+
+    Args:
+        task: mode, classes and ignore index.
+
+    Attributes:
+        summed: the histogram over all processes, on the host, as of the last compute.
+
+    Shape: update takes logits [N, C, H, W] and a target as the task says.
+
+    Example:
+        >>> probe = CalibrationProbe(Task(mode="binary"))
+        >>> probe.update(torch.tensor([[[[0.0, 0.0]]]]), torch.tensor([[[1, 0]]]))
+        >>> {name: round(float(value), 4) for name, value in probe.compute().items()}
+        {'nll': 0.6931, 'brier': 0.25, 'ece': 0.0}
+    """
+
+    full_state_update = False
+    histogram: Tensor
+    within: Tensor
+    totals: Tensor
+    broken: Tensor
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+        shape = (1 if task.exclusive else task.num_classes, 2, BINS)
+        # histogram: probabilities by label (by being right); within: where in its bin each stands, in 2 x STEPS parts
+        for name, size in {"histogram": shape, "within": shape, "totals": (len(SUMS),), "broken": ()}.items():
+            self.add_state(name, torch.zeros(size, dtype=torch.int64), dist_reduce_fx="sum")
+        self.summed = Histogram(self.histogram.clone(), self.within.clone())
+
+    def update(self, logits: Tensor, target: Tensor, predicted: Tensor | None = None) -> None:
+        """Count one batch; nothing here makes the host wait for the device.
+
+        Args:
+            logits: raw, any float dtype.
+            target: ids.
+            predicted: of predict_ids, where the caller has them already; used in multiclass only.
+        """
+        check_shapes(logits, target, self.task)
+        logits = logits.detach()
+        table = torch.zeros(self.histogram.shape[0] * 2 * CELLS + 1, dtype=torch.int64, device=logits.device)
+        if self.task.exclusive and predicted is None:
+            predicted = predict_ids(logits, self.task)
+        number = max(1, PIECE // max(1, logits[:1].numel()))
+        for start in range(0, len(logits), number):
+            piece = slice(start, start + number)
+            valid = valid_mask(target[piece], self.task)
+            if predicted is not None and self.task.exclusive:
+                pixels = _softmax_pixels(logits[piece].float(), target[piece], predicted[piece], valid)
+            else:
+                pixels = _sigmoid_pixels(logits[piece].float(), target[piece], valid)
+            self._count(pixels, valid, table)
+        cells = table[:-1].view(*self.histogram.shape, STEPS)  # the last one is for ignored pixels
+        self.histogram += cells.sum(-1)
+        self.within += (cells * (2 * torch.arange(STEPS, device=logits.device) + 1)).sum(-1)
+
+    def _count(self, pixels: Pixels, valid: Tensor, table: Tensor) -> None:
+        kept = valid.view_as(pixels.nll).int()
+        for index, values in enumerate((pixels.nll.clamp_(max=LARGEST_NLL), pixels.brier)):
+            rows = values.mul_(kept).sum(-1)
+            self.totals[index] += (rows.nan_to_num(nan=0.0) * FIXED_POINT).round().long().sum()
+            if index == 0:
+                self.broken += rows.isnan().sum()
+        cell = pixels.probability.nan_to_num_(nan=0.0).mul_(SCALE).int()
+        first = 2 * torch.arange(cell.shape[1], dtype=torch.int32, device=cell.device).view(-1, 1, 1)
+        cell += (pixels.positive.int() + first) * CELLS
+        last = len(table) - 1
+        cell.sub_(last).mul_(kept).add_(last)  # arithmetic, since filling by a mask is several times slower on CPUs
+        table.index_add_(0, cell.flatten(), table.new_ones(1).expand(cell.numel()))
+
+    def names(self) -> list[str]:
+        """Keys of what compute returns."""
+        return [*SUMS, "ece"]
+
+    def compute(self) -> dict[str, Tensor]:
+        """The scores as float64 scalars on the host; NaN where there was nothing to score."""
+        self.summed = Histogram(self.histogram.cpu(), self.within.cpu())
+        means = self.totals.cpu().double() / FIXED_POINT / self.summed.counts.sum()
+        scores = dict(zip(SUMS, means, strict=True))
+        scores["ece"] = expected_calibration_error(self.summed).nanmean()
+        broken = self.broken.cpu() > 0
+        return {name: value.masked_fill(broken, torch.nan) for name, value in scores.items()}
+
+
+def _sigmoid_pixels(logits: Tensor, target: Tensor, valid: Tensor) -> Pixels:
+    """Yes-or-no decisions; exp and log1p, unlike sigmoid, give equal bits wherever a pixel stands in memory."""
+    positive = (target == 1).view_as(logits).float()
+    logits = logits.masked_fill(~valid.view_as(logits), 0)  # may be anything there
+    wrong = logits * (1 - 2 * positive)  # the logit of the other label
+    nll = logits.abs().neg_().exp_().log1p_().add_(wrong.clamp_(min=0))
+    probability = logits.neg().exp_().add_(1).reciprocal_()
+    return Pixels(probability, positive, nll, (probability - positive).square_())
+
+
+def _softmax_pixels(logits: Tensor, target: Tensor, predicted: Tensor, valid: Tensor) -> Pixels:
+    """One decision per pixel: the class of the largest logit; one tensor of the logits' size is made."""
+    ignored = ~valid.unsqueeze(1)
+    largest = logits.amax(1, keepdim=True)
+    true = logits.gather(1, (target.long() * valid).unsqueeze(1)).sub_(largest)
+    powers = (logits - largest).exp_()
+    total = powers.sum(1, keepdim=True).masked_fill_(ignored, 1)
+    true.masked_fill_(ignored, 0)
+    squares = powers.square_().sum(1, keepdim=True).masked_fill_(ignored, 1)
+    top = total.reciprocal()
+    brier = squares.mul_(top.square()).add_(1).sub_(true.exp().mul_(top), alpha=2).clamp_(min=0)
+    return Pixels(top, (predicted == target).unsqueeze(1), total.log_().sub_(true), brier)

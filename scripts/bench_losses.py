@@ -73,11 +73,7 @@ def smps(task: Task) -> dict[str, Value]:
     from segmentation_models_pytorch import losses
 
     ignore = {"ignore_index": 255}
-    ce = (
-        losses.SoftCrossEntropyLoss(smooth_factor=0, **ignore)
-        if task.exclusive
-        else losses.SoftBCEWithLogitsLoss(**ignore)
-    )
+    soft, bce = losses.SoftCrossEntropyLoss(smooth_factor=0, **ignore), losses.SoftBCEWithLogitsLoss(**ignore)
     dice, tversky = (each(task.mode, smooth=0.5, **ignore) for each in (losses.DiceLoss, losses.TverskyLoss))
     found: dict[str, Value] = {
         "SMP ce": soft if task.exclusive else lambda z, t: bce(z, t.unsqueeze(1).float()),

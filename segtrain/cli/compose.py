@@ -7,10 +7,13 @@ here the nearest key or option is suggested instead.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import hydra
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
@@ -28,6 +31,7 @@ from segtrain.errors import UserError
 
 # Their values are paths, in which characters that mean something to Hydra need no quotes from the user.
 PATH_KEYS = ("run", "input", "output", "output_dir", "resume", "init_from", "data.root", "model.encoder_weights")
+SWEPT_PATHS = ("data.root", "init_from", "model.encoder_weights")  # whose commas separate values with -m
 OPEN = ("loss.weights", "aug.train", "callbacks")  # mappings to which a user may add names
 SPECIAL = set(",=(){}[]' \"")
 
@@ -91,16 +95,34 @@ def _compose(name: str, words: list[str]) -> DictConfig:
         return hydra_compose(name, words, return_hydra_config=True)
 
 
-def quoted(word: str) -> str:
-    """A path-valued override with quotes around characters that Hydra would interpret."""
+def quoted(word: str, sweep: bool = False) -> str:
+    """A path-valued override with quotes around characters that Hydra would interpret.
+
+    Args:
+        word: as typed.
+        sweep: whether commas separate values, except in a path that exists as it stands.
+    """
     key, sign, value = word.partition("=")
     if not sign or key not in PATH_KEYS or value[:1] in ("'", '"') or not SPECIAL & set(value):
         return word
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{escaped}'"
+    if sweep and key in SWEPT_PATHS and not Path(value).expanduser().exists():
+        return word if _is_sweep(word) else f"{key}={','.join(_in_quotes(path) for path in value.split(','))}"
+    return f"{key}={_in_quotes(value)}"
 
 
-def parse_overrides(words: list[str]) -> list[Override]:
+def _in_quotes(path: str) -> str:
+    escaped = path.strip().replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _is_sweep(word: str) -> bool:
+    try:
+        return bool(OverridesParser.create().parse_override(word).is_sweep_override())
+    except HydraException:
+        return False
+
+
+def parse_overrides(words: Sequence[str]) -> list[Override]:
     """Hydra's own reading of the words.
 
     Raises:
@@ -116,16 +138,6 @@ def parse_overrides(words: list[str]) -> list[Override]:
                 f"cannot read {word!r}{hint or ': quote values with special characters, as in ' + _example(word)}"
             ) from error
     return parsed
-
-
-def expand(words: list[str]) -> Iterator[list[str]]:
-    """Of a sweep: each word with each of its values, one at a time, for checking."""
-    for word, override in zip(words, parse_overrides(words), strict=True):
-        if override.is_sweep_override():
-            key = override.get_key_element()
-            yield from ([f"{key}={value}"] for value in override.sweep_string_iterator())
-        else:
-            yield [word]
 
 
 def _example(word: str) -> str:
@@ -185,3 +197,23 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
         for name, value in node.items():
             yield f"{prefix}{name}"
             yield from _keys(value, f"{prefix}{name}.")
+
+
+def hand_over(command: str, words: Sequence[str], flags: Sequence[str], config_dir: str | Path | None, job: Any) -> int:
+    """Hand over to Hydra's own main, which knows -m, --cfg, --info and shell completion.
+
+    Args:
+        command: names the primary file.
+        words: overrides, quoted.
+        flags: Hydra's own.
+        config_dir: of the user's own groups.
+        job: called with each configuration.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise, so that the error becomes one sentence here
+    use_folder(config_dir)
+    before, sys.argv = sys.argv, [sys.argv[0], *flags, *words]
+    try:
+        hydra.main(config_path=str(CONF), config_name=command, version_base="1.3")(job)()
+    finally:
+        sys.argv = before
+    return 0

@@ -59,7 +59,13 @@ def cp(arguments: Arguments) -> int:
 
 
 def env(arguments: Arguments) -> int:
-    """Print versions and devices."""
+    """Print versions and devices.
+
+    Raises:
+        UserError: words, of which it takes none.
+    """
+    if arguments.overrides:
+        raise UserError(f"env takes no words, got {arguments.overrides[0]!r}")
     print(f"python {platform.python_version()}, {platform.platform()}\nconfiguration {CONF}")
     for package in SHOWN_PACKAGES:
         print(f"{package:28} {_version(package)}")

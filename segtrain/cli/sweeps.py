@@ -18,8 +18,9 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 
 from segtrain.cli import Arguments
-from segtrain.cli.compose import PATH_KEYS, compose, parse_overrides, quoted
+from segtrain.cli.compose import TEXTS, compose, parse_overrides, quoted
 from segtrain.cli.conf import CONF, groups
+from segtrain.cli.stored import record
 from segtrain.errors import UserError
 from segtrain.runs import clean_name
 
@@ -52,8 +53,9 @@ def sweep(arguments: Arguments) -> int:
         own = list(hydra.overrides.task)
         choices = {str(k): str(v) for k, v in hydra.runtime.choices.items() if v is not None}
         differing = [word for word in own if word.partition("=")[0] in swept]
+        own = record(own, arguments.config_dir)
         folder = sweep_folder(config, choices, constant, swept) / job_name(differing)
-        print(f"\n== {', '.join(differing)}", flush=True)
+        print(f"\n== {', '.join(differing) or folder}", flush=True)
         try:
             return run_training(Request(config, choices, own, tuple(arguments.allow), folder)).score
         except UserError as error:
@@ -96,7 +98,7 @@ def _values(override: Override) -> Iterator[str]:
         for value in override.sweep_string_iterator():
             word = f"{key}={value}"
             # Hydra escapes a space of a path by a backslash; quotes are what the record of a run understands
-            yield quoted(f"{key}={parse_overrides([word])[0].value()}") if key in PATH_KEYS else word
+            yield quoted(f"{key}={parse_overrides([word])[0].value()}") if key in TEXTS else word
 
 
 def _checked(words: Sequence[str], swept: Sequence[str], config_dir: str | None) -> list[list[str]]:

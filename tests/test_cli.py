@@ -69,6 +69,10 @@ def test_the_overview_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> 
         (["--multirnu"], ["no flag --multirnu", "did you mean --multirun?"]),
         (["loss.gama=2"], ["no such key here; gamma belongs to loss=focal"]),
         (["epochs = 3"], ["cannot read 'epochs = 3'; write epochs=3"]),
+        (["loss..gamma=3"], ["a key is names joined by single dots"]),
+        (["+loss=focal"], ["write loss=focal"]),
+        (["--loss=focal"], ["no flag --loss; settings are written without dashes: loss=focal"]),
+        (["-m", "loss=glob(*)"], ["-m takes values"]),
         (["=3"], ["cannot read '=3'", "key=value"]),
         (["name='my run"], ["as in \"name='my run'\""]),
         (["loss=bce,dice"], ["loss=bce,dice: several values need -m"]),
@@ -222,9 +226,10 @@ def test_flags_and_words_without_use_are_refused(
 def test_a_file_that_is_no_yaml_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss" / "mine.yaml").write_text("a: [\n")
-    error = wrong(capsys, "train", "loss=mine", "--config-dir", str(tmp_path))
-    assert "not readable as YAML" in error
-    assert "mine.yaml" in error
+    for flags in ([], ["--cfg", "job"]):
+        error = wrong(capsys, "train", *flags, "loss=mine", "--config-dir", str(tmp_path))
+        assert "not readable as YAML" in error
+        assert "mine.yaml" in error
 
 
 def test_variables_of_the_environment_do_not_reach_the_files_of_a_run(
@@ -265,7 +270,9 @@ def test_ls_shows_groups_and_options_with_their_purpose(capsys: pytest.CaptureFi
 def test_a_copied_configuration_comes_before_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine = tmp_path / "my conf"
     assert main(["cp", "loss/focal", str(mine)]) == 0
+    assert f"--config-dir '{mine}' loss=focal" in capsys.readouterr().out
     assert "there already" in wrong(capsys, "cp", "loss/focal", str(mine))
+    assert "cannot be made" in wrong(capsys, "cp", "loss/focal", str(mine / "loss" / "focal.yaml"))
     copied = mine / "loss" / "focal.yaml"
     copied.write_text(copied.read_text().replace("gamma: 2.0", "gamma: 3.5"))
     words = ["train", *tiny.SYNTHETIC, *tiny.FAST, "epochs=1", "loss=focal", f"output_dir={tmp_path / 'out'}"]
@@ -438,7 +445,8 @@ def test_prediction_names_what_it_cannot_read_and_goes_on(tmp_path: Path, capsys
     [
         (["input=nowhere"], "input=nowhere: no such file or folder"),
         (["run=nowhere"], "run=nowhere: no such run folder"),
-        (["reader=cv"], "reader"),
+        (["reader=cv"], "error: reader must be one of opencv"),
+        (["overlay=maybe"], "overlay must be true or false"),
     ],
 )
 def test_wrong_words_of_predict(

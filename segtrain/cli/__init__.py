@@ -144,6 +144,8 @@ def parse(words: list[str]) -> Arguments:
         elif flag in HOW_SHOWN:
             arguments.hydra += [flag] if flag == "--resolve" else [flag, value or _value(flag, rest)]
         elif word.startswith("-"):
+            if value:
+                raise UserError(f"no flag {flag}; settings are written without dashes: {word.lstrip('-')}")
             flags = ("--traceback", *WITH_VALUE, *HYDRA_FLAGS, "--help")
             raise UserError(f"no flag {word}{did_you_mean(word, flags)}; settings are written key=value")
         else:

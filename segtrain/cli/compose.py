@@ -65,7 +65,7 @@ def compose(name: str, overrides: list[str], config_dir: str | Path | None = Non
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(name, words, error)) from error
     except YAMLError as error:
-        raise UserError(f"not readable as YAML: {' '.join(str(error).split())}") from error
+        raise UserError(_unreadable(error)) from error
     choices = {str(group): str(option) for group, option in config.hydra.runtime.choices.items() if option is not None}
     with open_dict(config):
         del config["hydra"]
@@ -83,6 +83,8 @@ def _check_words(words: Sequence[str]) -> None:
             raise UserError(f"{word}: nothing runs without {key}; choose another option with {key}=...")
         if key in groups() and not override.is_delete() and not isinstance(value, (str, list, QuotedString)):
             raise UserError(f"{word}: no such option; {key} has: {', '.join(options(key))}")
+        if key in groups() and override.is_add() and override.package is None:
+            raise UserError(f"{word}: {key} is chosen without +; write {word.lstrip('+')}")
 
 
 def _check_values(config: DictConfig) -> None:
@@ -102,6 +104,10 @@ def _check_values(config: DictConfig) -> None:
         OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {_first_line(error)}") from error
+
+
+def _unreadable(error: YAMLError) -> str:
+    return f"not readable as YAML: {' '.join(str(error).split())}"
 
 
 def _first_line(error: Exception) -> str:
@@ -188,7 +194,8 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
 def _example(word: str) -> str:
     key, value = (part.strip(" ='\"") for part in word.split("=", 1))
     if PLAIN.fullmatch(value):
-        return f"; write {key}={value}"
+        right = f"{key}={value}"
+        return f"; write {right}" if right != word else "; a key is names joined by single dots, as in loss.gamma=3"
     return f": quote values with special characters, as in \"{key}='{value}'\""
 
 
@@ -278,6 +285,8 @@ def show(name: str, words: Sequence[str], flags: Sequence[str], config_dir: str 
         hydra.main(config_path=str(CONF), config_name=name, version_base="1.3")(lambda config: None)()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(name, words, error)) from error
+    except YAMLError as error:
+        raise UserError(_unreadable(error)) from error
     finally:
         sys.argv = before
     return 0

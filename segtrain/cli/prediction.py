@@ -18,11 +18,15 @@ def predict(arguments: Arguments) -> int:
     if arguments.hydra:
         return show("predict", arguments.overrides, arguments.hydra, arguments.config_dir)
     config, _ = compose("predict", arguments.overrides, arguments.config_dir)
+    from segtrain import checks
     from segtrain.console import log, set_up_logging
+    from segtrain.data.readers import READERS
     from segtrain.inference import load_predictor
     from segtrain.inference.write import find_images, predict_files, prepare_output
     from segtrain.trainer import choose_accelerator, choose_precision
 
+    checks.choice("reader", config.reader, READERS)
+    checks.flag("overlay", config.overlay)
     set_up_logging()
     _, checkpoint = find_checkpoint(str(config.run), Path(config.output_dir))
     images = find_images(str(config.input))

@@ -13,7 +13,7 @@ from typing import Any
 from hydra import initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 
@@ -92,7 +92,7 @@ def _values(override: Override) -> Iterator[str]:
     key = override.get_key_element()
     if not override.is_sweep_override():
         yield str(override.input_line)
-    elif not override.is_choice_sweep() and not override.is_range_sweep():
+    elif isinstance(override.value(), Glob) or not (override.is_choice_sweep() or override.is_range_sweep()):
         raise UserError(f"{override.input_line}: -m takes values, as in {key}=1,2 or {key}=range(1,4)")
     else:
         for value in override.sweep_string_iterator():

@@ -39,10 +39,11 @@ def train(overrides: Sequence[str] = (), config_dir: str | Path | None = None, a
     """
     from segtrain.assemble import Request
     from segtrain.cli.compose import compose
+    from segtrain.cli.stored import record
     from segtrain.run import train as run_training
 
     config, choices = compose("train", list(overrides), config_dir)
-    return run_training(Request(config, choices, list(overrides), tuple(allow)))
+    return run_training(Request(config, choices, record(overrides, config_dir), tuple(allow)))
 
 
 def load(path: str | Path, device: str = "cpu") -> Predictor:

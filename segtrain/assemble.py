@@ -17,6 +17,7 @@ from segtrain.datamodule import SegmentationDataModule
 from segtrain.errors import UserError
 from segtrain.metrics import CalibrationProbe, SegmentationMetrics
 from segtrain.module import SegmentationModule, score_tag
+from segtrain.runs import find_run
 from segtrain.seeds import derive, seed_torch
 from segtrain.task import Task
 
@@ -66,6 +67,7 @@ def assemble(request: Request) -> Parts:
         config.task = {"_target_": "segtrain.task.Task", **_plain_fields(source.task)}
         config.stats = {"_target_": "segtrain.task.ClassStats", **_plain_fields(source.stats)}
     _check_settings(config, source.task)
+    _check_start(config)
     seed_torch(derive(config.seed, "init"))
     net = _builder(config.model, "model", allow)(
         task=source.task, in_channels=source.channels, mean=source.mean, std=source.std
@@ -91,6 +93,15 @@ def _check_settings(config: DictConfig, task: Task) -> None:
     scores = [score_tag("val", key) for key in SegmentationMetrics(task).names()]
     scores += [f"val_probe/{key}" for key in CalibrationProbe(task).names()]
     checks.choice("monitor", config.monitor, ["val/loss", *scores])
+
+
+def _check_start(config: DictConfig) -> None:
+    if config.init_from is None or config.resume is not None:
+        return
+    try:
+        find_run(str(config.init_from), Path(config.output_dir))
+    except UserError as error:
+        raise UserError(str(error).replace("run=", "init_from=", 1)) from error
 
 
 def _datamodule(config: DictConfig, source: DataSource, allow: tuple[str, ...]) -> SegmentationDataModule:

@@ -7,6 +7,7 @@ command line: `--allow my_pkg`.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from collections.abc import Iterable, Iterator
@@ -38,7 +39,15 @@ LIBRARIES = (
     "segmentation_models_pytorch",
     "albumentations",
 )
-KINDS = ("Module", "Optimizer", "LRScheduler", "Callback", "Logger", "Metric", "BasicTransform")
+# classes whose subclasses in those libraries may be named; imported when one is asked for
+KINDS = (
+    "torch.nn.Module",
+    "torch.optim.Optimizer",
+    "torch.optim.lr_scheduler.LRScheduler",
+    "lightning.pytorch.Callback",
+    "torchmetrics.Metric",
+    "albumentations.BasicTransform",
+)
 
 
 def build(node: Any, key: str, allow: Iterable[str] = ()) -> Any:
@@ -89,12 +98,17 @@ def check_target(key: str, target: str, allow: tuple[str, ...] = ()) -> None:
         name = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
         if _below(name, allow):
             return
-        if inspect.isclass(found) and _below(name, LIBRARIES) and {c.__name__ for c in found.__mro__} & set(KINDS):
+        if inspect.isclass(found) and _below(name, LIBRARIES) and issubclass(found, _kinds()):
             return
     package = target.split(".")[0]
     raise UserError(
         f"{key}._target_={target} is not allowed to run; if the code is yours and you trust it, add --allow {package}"
     )
+
+
+@functools.cache
+def _kinds() -> tuple[type, ...]:
+    return tuple(_locate("segtrain.build.KINDS", kind) for kind in KINDS)
 
 
 def _below(name: str, prefixes: Iterable[str]) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import logging
 import math
+import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
@@ -18,6 +19,7 @@ from segtrain.task import Task
 
 log = logging.getLogger("segtrain")
 
+LONGEST_SHOWN = 40  # characters of a class's name in a list
 SURFACES = (("boundary IoU", "boundary_iou"), ("HD95 px", "hd95"), ("ASD px", "asd"))
 
 KNOWN_WARNINGS = (
@@ -55,6 +57,13 @@ class _TerminalHandler(logging.StreamHandler):  # type: ignore[type-arg]
         self.stream = sys.stdout
         super().emit(record)
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Where the reader of our output has gone (`| head`), the run goes on, with its log as a file."""
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        else:
+            super().handleError(record)
+
 
 def log_to(path: Path) -> logging.Handler:
     """Also write all lines to a file; returns the handler to remove again."""
@@ -62,6 +71,12 @@ def log_to(path: Path) -> logging.Handler:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     log.addHandler(handler)
     return handler
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """The first few of names that can be a thousand, and how many there are."""
+    shown = ", ".join(name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}..." for name in names[:most])
+    return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"
 
 
 def score_table(scores: Mapping[str, float], stage: str, task: Task, title: str) -> str:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from segtrain.assemble import Parts, Request, assemble, plain
 from segtrain.build import build
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
 from segtrain.checkpoint import KEY, initialise_from, load_checkpoint, load_net, sweep_temporaries
-from segtrain.console import log, log_to, score_table, set_up_logging
+from segtrain.console import listed, log, log_to, score_table, set_up_logging
 from segtrain.errors import UserError
 from segtrain.evaluation import output_folder, threshold_report, write_tables
 from segtrain.record import config_hash, environment, summarize
@@ -113,14 +114,16 @@ def evaluate(request: Request) -> dict[str, float]:
         UserError: no such run, or data that its net does not fit.
     """
     set_up_logging()
-    config = request.config
+    config = request.config.copy()
     folder, checkpoint = find_run(str(config.run), Path(config.output_dir))
-    parts = assemble(request)
+    if "encoder_weights" in config.model:
+        config.model.encoder_weights = None  # all weights are the checkpoint's: nothing to download
+    parts = assemble(replace(request, config=config))
     trained, given = Task(**load_checkpoint(checkpoint)[KEY]["task"]), parts.source.task
     if (trained.mode, trained.names) != (given.mode, given.names):
         raise UserError(
-            f"{checkpoint} was trained for {trained.mode} {list(trained.names)}, but this data is {given.mode} "
-            f"{list(given.names)}; map its classes with data.classes"
+            f"{checkpoint} was trained for {trained.mode} ({listed(trained.names)}), but this data is {given.mode} "
+            f"({listed(given.names)}); map its classes with data.classes"
         )
     split, table = str(config.split), cb.ImageTable(checks.flag("surface", config.surface))
     trainer = build_trainer(plain(config.trainer), 1, [table], [])
@@ -254,7 +257,7 @@ def _summary(
 def _headline(parts: Parts, request: Request, folder: Path, resume: Resume | None) -> str:
     source, module = parts.source, parts.module
     counts = ", ".join(f"{len(examples.ids)} {split}" for split, examples in source.splits.items())
-    names = ", ".join(source.task.names)
+    names = listed(source.task.names)
     notes = f" ({'; '.join(source.notes)})" if source.notes else ""
     parameters = sum(p.numel() for p in module.net.parameters()) / 1e6
     how = f"continues at step {resume.step} in" if resume is not None else "in"

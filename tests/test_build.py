@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lightning.pytorch.callbacks
 import pytest
 from torch import nn
 
@@ -23,6 +24,8 @@ REFUSED = [
     "torch.nn.init.ones_",
     "torch.optim.lr_scheduler.partial",
     "hydra.utils.call",
+    "lightning.pytorch.loggers.CSVLogger",
+    "lightning.pytorch.loggers.WandbLogger",
 ]
 
 
@@ -40,10 +43,20 @@ def test_refused(target: str) -> None:
         "lightning.pytorch.callbacks.EarlyStopping",
         "torchmetrics.MeanMetric",
         "segtrain.losses.region.DiceLoss",
+        "torch.optim.SGD",
+        "torch.optim.lr_scheduler.StepLR",
+        "albumentations.HorizontalFlip",
     ],
 )
 def test_allowed(target: str) -> None:
     check_target("x", target)
+
+
+def test_a_class_is_of_a_kind_by_what_it_is_not_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    false = type("Callback", (), {"__module__": "lightning.pytorch.callbacks"})
+    monkeypatch.setattr(lightning.pytorch.callbacks, "Callback", false)
+    with pytest.raises(UserError, match="not allowed"):
+        check_target("callbacks.x", "lightning.pytorch.callbacks.Callback")
 
 
 def test_code_of_the_users_own_is_allowed_by_hand_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from segtrain.cli import COMMANDS, main
+from segtrain.console import listed
 from segtrain.task import Task
 from tests import tiny
 
@@ -50,7 +53,7 @@ def test_the_overview_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["loss=fcal"], ["loss=fcal", "did you mean focal?", "balanced_bce, bce, ce"]),
+        (["loss=fcal"], ["loss=fcal", "did you mean focal?", "balanced_bce, bce, boundary, ce"]),
         (["losss=focal"], ["losss=focal", "did you mean loss?"]),
         (["loss=focal", "loss.gama=3"], ["loss.gama=3", "did you mean loss.gamma"]),
         (["loss.gama=3", "loss=focal"], ["did you mean loss.gamma"]),
@@ -64,6 +67,25 @@ def test_the_overview_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> 
         (["focal"], ["cannot read 'focal'", "key=value"]),
         (["data=folder"], ["data.root has no value", "data.root=..."]),
         (["--multirnu"], ["no flag --multirnu", "did you mean --multirun?"]),
+        (["loss.gama=2"], ["no such key here; gamma belongs to loss=focal"]),
+        (["epochs = 3"], ["cannot read 'epochs = 3'; write epochs=3"]),
+        (["loss..gamma=3"], ["a key is names joined by single dots"]),
+        (["+loss=focal"], ["write loss=focal"]),
+        (["--loss=focal"], ["no flag --loss; settings are written without dashes: loss=focal"]),
+        (["-m", "loss=glob(*)"], ["-m takes values"]),
+        (["=3"], ["cannot read '=3'", "key=value"]),
+        (["name='my run"], ["as in \"name='my run'\""]),
+        (["loss=bce,dice"], ["loss=bce,dice: several values need -m"]),
+        (["loss=null"], ["loss=null: no such option; loss has: balanced_bce"]),
+        (["~loss"], ["~loss: nothing runs without loss"]),
+        (["name=${nope}"], ["name: Interpolation key 'nope' not found"]),
+        (["output_dir="], ["output_dir is empty; give a path"]),
+        (["output_dir=null"], ["output_dir is empty; give a path"]),
+        (["resume="], ["resume is empty; give a path, or leave resume= out"]),
+        (["--cfg", "job", "loss=fcal"], ["loss=fcal: no such option - did you mean focal?"]),
+        (["-m", "--cfg", "job", "seed=1,2"], ["-m and --cfg do not go together"]),
+        (["--resolve"], ["--resolve goes with --cfg job"]),
+        (["--allow"], ["--allow needs a value"]),
         (["--config-dir", "nowhere"], ["--config-dir nowhere: no such folder"]),
     ],
 )
@@ -100,7 +122,7 @@ def test_misspelt_words_are_answered_with_the_right_one(
         (["optim.schedule=cosin"], "did you mean cosine?"),
         (["num_workers=-1"], "num_workers (or auto) must be a whole number >= 0, got -1"),
         (["metrics.empty_score=2"], "empty_score must be null, 0 or 1, got 2"),
-        (["init_from=nowhere"], "run=nowhere: no such run folder"),
+        (["init_from=nowhere"], "init_from=nowhere: no such run folder"),
         (["+aug.train.spin={op:Rotat}"], "did you mean Rotate?"),
         (["aug.train.affine.rotat=3"], "aug.train.affine.rotate"),
         (["+loss.terms.mine={_target_:os.system}"], "is not allowed to run"),
@@ -183,6 +205,51 @@ def test_names_of_runs_and_classes_may_be_anything(tmp_path: Path) -> None:
     assert len(list((tmp_path / "masks").iterdir())) == 3
 
 
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["evaluate", "-m", "split=val,test"], "-m is for train; evaluate takes one run at a time"),
+        (["predict", "-m", "input=a,b", "output=c"], "-m is for train; predict takes one run at a time"),
+        (["ls", "--config-dir", "x"], "--config-dir has no use with ls"),
+        (["env", "--cfg", "job"], "--cfg has no use with env"),
+        (["env", "all"], "env takes no words, got 'all'"),
+        (["--verison"], "did you mean --version?"),
+        (["predict", "input=", "output=x"], "input is empty"),
+    ],
+)
+def test_flags_and_words_without_use_are_refused(
+    words: list[str], part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert part in wrong(capsys, *words)
+
+
+def test_a_file_that_is_no_yaml_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mine.yaml").write_text("a: [\n")
+    for flags in ([], ["--cfg", "job"]):
+        error = wrong(capsys, "train", *flags, "loss=mine", "--config-dir", str(tmp_path))
+        assert "not readable as YAML" in error
+        assert "mine.yaml" in error
+
+
+def test_variables_of_the_environment_do_not_reach_the_files_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CANARY", "yellow")
+    for value in ("${oc.env:CANARY}", "x${ oc.env:CANARY}", "${oc.decode:${oc.env:CANARY}}"):
+        for sweep in ([], ["-m"]):
+            words = [
+                *sweep,
+                *tiny.SYNTHETIC,
+                *tiny.FAST,
+                "epochs=1",
+                f"output_dir={tmp_path / 'out'}",
+                f"name='{value}'",
+            ]
+            assert "let the shell fill it in" in wrong(capsys, "train", *words)
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_unknown_command_is_answered(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean predict?" in wrong(capsys, "predikt")
 
@@ -203,7 +270,9 @@ def test_ls_shows_groups_and_options_with_their_purpose(capsys: pytest.CaptureFi
 def test_a_copied_configuration_comes_before_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine = tmp_path / "my conf"
     assert main(["cp", "loss/focal", str(mine)]) == 0
+    assert f"--config-dir '{mine}' loss=focal" in capsys.readouterr().out
     assert "there already" in wrong(capsys, "cp", "loss/focal", str(mine))
+    assert "cannot be made" in wrong(capsys, "cp", "loss/focal", str(mine / "loss" / "focal.yaml"))
     copied = mine / "loss" / "focal.yaml"
     copied.write_text(copied.read_text().replace("gamma: 2.0", "gamma: 3.5"))
     words = ["train", *tiny.SYNTHETIC, *tiny.FAST, "epochs=1", "loss=focal", f"output_dir={tmp_path / 'out'}"]
@@ -222,6 +291,26 @@ def test_a_loss_of_the_users_own_needs_a_yaml_and_allow(tmp_path: Path, capsys: 
     assert main([*words, "--allow", "tests"]) == 0
 
 
+def test_a_run_remembers_its_folder_of_configurations_but_not_what_may_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "conf" / "loss").mkdir(parents=True)
+    (tmp_path / "conf" / "loss" / "mine.yaml").write_text(
+        "_target_: tests.own.SquaredError\ntask: ${task}\nscale: 2.0\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    tiny.train(tmp_path / "out", "epochs=1", "loss=mine", "--config-dir", "conf", "--allow", "tests")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for words in (["evaluate"], ["train", "resume=latest", "epochs=2"]):
+        assert "add --allow tests" in wrong(capsys, *words, f"output_dir={tmp_path / 'out'}")
+        assert main([*words, f"output_dir={tmp_path / 'out'}", "--allow", "tests"]) == 0
+    (tmp_path / "conf").rename(tmp_path / "moved")
+    assert "conf, which is gone" in wrong(capsys, "evaluate", f"output_dir={tmp_path / 'out'}", "--allow", "tests")
+    words = [f"output_dir={tmp_path / 'out'}", "--allow", "tests", "--config-dir", "../moved"]
+    assert main(["evaluate", *words]) == 0
+
+
 def test_env_names_versions_and_the_device(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["env"]) == 0
     shown = capsys.readouterr().out
@@ -232,6 +321,83 @@ def test_env_names_versions_and_the_device(capsys: pytest.CaptureFixture[str]) -
 def test_the_configuration_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--cfg", "job", "loss=focal"]) == 0
     assert "gamma: 2.0" in capsys.readouterr().out
+
+
+def test_evaluate_and_predict_print_their_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--cfg", "job", f"output_dir={tmp_path}"]) == 0  # before any run: the defaults
+    assert "seed: 1" in capsys.readouterr().out
+    tiny.train(tmp_path, "epochs=1", "loss=focal", "seed=7")
+    capsys.readouterr()
+    assert main(["evaluate", "--cfg=job", f"output_dir={tmp_path}", "loss.gamma=4", "split=val"]) == 0
+    shown = capsys.readouterr().out
+    assert all(line in shown for line in ("seed: 7", "gamma: 4", "split: val"))
+    assert main(["predict", "--cfg", "input=x"]) == 0
+    assert "input: x" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_run_without_a_best_checkpoint_is_taken_as_it_is(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tiny.train(tmp_path / "out", "epochs=1")
+    run.best.unlink()
+    Image.new("RGB", (20, 30)).save(tmp_path / "image.png")
+    more = [] if command == "evaluate" else [f"input={tmp_path / 'image.png'}", f"output={tmp_path / 'masks'}"]
+    capsys.readouterr()
+    assert main([command, f"run={run.folder}", *more]) == 0
+    assert "has no best.ckpt, so its last.ckpt is used" in capsys.readouterr().out
+    run.last.unlink()
+    assert "has no checkpoint" in wrong(capsys, command, f"run={run.folder}", *more)
+
+
+def test_evaluation_needs_no_pretrained_weights(tmp_path: Path) -> None:
+    from segmentation_models_pytorch.encoders import get_encoder
+
+    weights = tmp_path / "encoder.pth"
+    torch.save(get_encoder("resnet18", weights=None).state_dict(), weights)
+    net = ["model=unet_resnet34", "model.encoder=resnet18", f"model.encoder_weights={weights}", "batch_size=4"]
+    run = tiny.train(tmp_path / "out", "epochs=1", "crop=32", fast=net)
+    weights.unlink()
+    assert main(["evaluate", f"run={run.folder}"]) == 0
+
+
+def test_words_of_evaluate_are_read_among_those_of_the_run(tmp_path: Path) -> None:
+    root = tiny.make_folder(tmp_path / "data")
+    run = tiny.train(tmp_path / "out", "epochs=1", data=tiny.folder(root))
+    other = root.rename(tmp_path / "other")
+    assert main(["evaluate", f"run={run.folder}", f"data.root={other}"]) == 0
+
+
+def test_the_end_of_a_pipe_is_met_in_silence() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "segtrain", "ls"], stdout=write, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_run_outlives_the_reader_of_its_lines() -> None:
+    code = "from segtrain.console import log, set_up_logging; set_up_logging()\nfor _ in range(3): log.info('line')"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_thousand_classes_are_listed_in_short() -> None:
+    names = [f"class {index}" for index in range(1000)]
+    assert listed(names) == ", ".join(names[:8]) + ", ... (1000 in all)"
+    assert listed(names[:8]) == ", ".join(names[:8])
+    assert len(listed(["x" * 500])) < 50
+
+
+def test_the_headline_is_short_with_many_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tiny.make_folder(tmp_path / "data", ids=range(12))
+    tiny.train(tmp_path / "out", "epochs=1", data=tiny.folder(root))
+    assert ", ... (12 in all) (classes from" in capsys.readouterr().out.splitlines()[0]
 
 
 def predict(run: tiny.Run, source: Path, output: Path, *words: str) -> int:
@@ -267,6 +433,11 @@ def test_prediction_names_what_it_cannot_read_and_goes_on(tmp_path: Path, capsys
     assert "bad.jpg: not a readable image (7 bytes" in capsys.readouterr().err
     assert len(list((tmp_path / "masks").glob("good_*.png"))) == 3
     assert not list((tmp_path / "masks").glob(".*"))
+    (images / "good.png").unlink()
+    assert predict(run, images, tmp_path / "none") == 1
+    captured = capsys.readouterr()
+    assert "1 of 1 images could not be read" in captured.err
+    assert "masks in" not in captured.out
 
 
 @pytest.mark.parametrize(
@@ -274,7 +445,8 @@ def test_prediction_names_what_it_cannot_read_and_goes_on(tmp_path: Path, capsys
     [
         (["input=nowhere"], "input=nowhere: no such file or folder"),
         (["run=nowhere"], "run=nowhere: no such run folder"),
-        (["reader=cv"], "reader"),
+        (["reader=cv"], "error: reader must be one of opencv"),
+        (["overlay=maybe"], "overlay must be true or false"),
     ],
 )
 def test_wrong_words_of_predict(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from segtrain.cli.training import job_name
+from segtrain.cli.sweeps import job_name
 from segtrain.errors import UserError
 from segtrain.runs import (
     Run,

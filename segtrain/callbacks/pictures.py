@@ -5,6 +5,8 @@ They go to TensorBoard and, at the end, as PNG files into the run's folder `plot
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +17,7 @@ from PIL import Image
 
 from segtrain import checks
 from segtrain.callbacks.reliability import add_curves, figure_picture, reliability_picture
+from segtrain.data import EvaluationBatches
 from segtrain.draw import Picture, colorize, overlay, panel, stack, to_rgb
 from segtrain.metrics import SegmentationMetrics, predict_ids
 from segtrain.module import SegmentationModule
@@ -27,7 +30,8 @@ class Pictures(Callback):
     """Shows what goes into the net and what comes out.
 
     Args:
-        samples: validation images shown after each epoch: image, truth, prediction, errors.
+        samples: validation images shown after each epoch: image, truth, prediction, errors. They are spread evenly over
+            the split, because neighbours are often pieces of one image, and are the same in every run of the same data.
         folder: for the PNG files.
 
     Raises:
@@ -37,7 +41,9 @@ class Pictures(Callback):
     def __init__(self, samples: int = 4, folder: str | Path = "plots") -> None:
         self.samples = checks.whole("callbacks.pictures.samples", samples, 0)
         self.folder = Path(folder)
-        self._rows: list[Picture] = []
+        self._batches: list[list[int]] = []  # indices of the validation images
+        self._chosen: list[int] = []
+        self._rows: dict[int, Picture] = {}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         """Show the first batch, as the net gets it."""
@@ -46,7 +52,9 @@ class Pictures(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a new picture."""
-        self._rows = []
+        self._rows = {}
+        self._batches = validated(trainer)
+        self._chosen = spread(sorted(itertools.chain(*self._batches)), self.samples)
 
     def on_validation_batch_end(
         self,
@@ -57,20 +65,22 @@ class Pictures(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the first samples; their order never changes."""
-        if trainer.is_global_zero and len(self._rows) < self.samples:
-            rows = prediction_rows(batch, outputs["logits"], _module(pl_module).task)
-            self._rows += rows[: self.samples - len(self._rows)]
+        """Keep the chosen samples."""
+        if not trainer.is_global_zero:
+            return
+        for place, index in enumerate(self._batches[batch_idx]):
+            if index in self._chosen:
+                self._rows[index] = prediction_row(batch, outputs["logits"], place, _module(pl_module).task)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the predictions."""
         if self._rows:
-            self._show(trainer, "val/predictions", stack(self._rows))
+            self._show(trainer, "val/predictions", self._picture())
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the last predictions as a file; show confusion and reliability of the last validation."""
         if trainer.is_global_zero and self._rows:
-            save_png(stack(self._rows), self.folder / "predictions.png")
+            save_png(self._picture(), self.folder / "predictions.png")
             self._show(trainer, "val/confusion", confusion_picture(_module(pl_module).counts("val")))
         if trainer.is_global_zero:
             probe = _module(pl_module).probe("val")
@@ -84,6 +94,9 @@ class Pictures(Callback):
         if trainer.is_global_zero:
             save_png(confusion_picture(_module(pl_module).counts("test")), self.folder / "confusion.png")
             save_png(reliability_picture(_module(pl_module).probe("test")), self.folder / "reliability.png")
+
+    def _picture(self) -> Picture:
+        return stack([self._rows[index] for index in sorted(self._rows)])
 
     def _show(self, trainer: Trainer, tag: str, picture: Picture) -> None:
         for logger in trainer.loggers:
@@ -104,11 +117,23 @@ def batch_picture(batch: Batch, task: Task) -> Picture:
     return np.concatenate(columns, axis=1)
 
 
-def prediction_rows(batch: Batch, logits: Any, task: Task) -> list[Picture]:
-    """One panel for each image of a batch."""
-    images = batch["image"].permute(0, 2, 3, 1).cpu().numpy()
-    truth, predicted = batch["mask"].cpu().numpy(), predict_ids(logits, task).cpu().numpy()
-    return [panel(*sample, task) for sample in zip(images, truth, predicted, strict=True)]
+def validated(trainer: Trainer) -> list[list[int]]:
+    """Indices of the validation images that this process sees, batch by batch."""
+    sampler: EvaluationBatches = cast(Any, trainer.val_dataloaders).batch_sampler
+    return sampler.batches[: int(trainer.num_val_batches[0])]
+
+
+def spread(indices: Sequence[int], number: int) -> list[int]:
+    """So many of the indices (at most all), at even distances from each other and from both ends."""
+    number = min(number, len(indices))
+    return [indices[(2 * place + 1) * len(indices) // (2 * number)] for place in range(number)]
+
+
+def prediction_row(batch: Batch, logits: Any, place: int, task: Task) -> Picture:
+    """The panel for one image of a batch."""
+    image = batch["image"][place].permute(1, 2, 0).cpu().numpy()
+    predicted = predict_ids(logits[place : place + 1], task)[0]
+    return panel(image, batch["mask"][place].cpu().numpy(), predicted.cpu().numpy(), task)
 
 
 def confusion_picture(metrics: SegmentationMetrics) -> Picture:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from collections import deque
 from dataclasses import dataclass, field
 
 from segtrain import __version__
@@ -20,19 +22,16 @@ COMMANDS = {
     "env": ("segtrain.cli.files", "env", "versions and devices, for bug reports"),
 }
 WITH_VALUE = ("--config-dir", "--allow")
-HYDRA_FLAGS = (
-    "-m",
-    "--multirun",
-    "--cfg",
-    "-c",
-    "--info",
-    "-i",
-    "-sc",
-    "--shell-completion",
-    "--resolve",
-    "--package",
-    "-p",
-)
+MULTIRUN = ("-m", "--multirun")
+# flags of Hydra that show something and stop -> the values they take, of which the first is the default
+SHOWING: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),
+    **dict.fromkeys(("--info", "-i"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")),
+    **dict.fromkeys(("--shell-completion", "-sc"), ()),
+}
+HOW_SHOWN = ("--resolve", "--package", "-p")  # of --cfg
+HYDRA_FLAGS = (*MULTIRUN, *SHOWING, *HOW_SHOWN)
+COMPOSED = ("train", "evaluate", "predict")  # commands that read configurations
 
 
 @dataclass
@@ -42,7 +41,8 @@ class Arguments:
     Args:
         command: its name.
         overrides: key=value words, and the plain words of ls and cp.
-        hydra: flags (with their values) for Hydra itself, such as -m.
+        hydra: flags (with their values) for Hydra itself, such as --cfg job.
+        multirun: whether every combination is wanted (-m).
         config_dir: of the user's own groups.
         allow: packages whose code configurations may name.
         traceback: whether an error shows where it came from.
@@ -51,6 +51,7 @@ class Arguments:
     command: str
     overrides: list[str] = field(default_factory=list)
     hydra: list[str] = field(default_factory=list)
+    multirun: bool = False
     config_dir: str | None = None
     allow: list[str] = field(default_factory=list)
     traceback: bool = False
@@ -61,7 +62,9 @@ def main(argv: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     traceback = "--traceback" in words
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
     except UserError as error:
         if traceback:
             raise
@@ -74,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
             return _interrupted()
         raise
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
         return 1
     except Exception as error:
         if traceback:
@@ -102,8 +105,8 @@ def _dispatch(words: list[str]) -> int:
     if command in HYDRA_FLAGS:  # `segtrain -sc install=bash`, as Hydra documents it
         command, words = "train", ["train", *words]
     if command not in COMMANDS:
-        known = ", ".join(COMMANDS)
-        raise UserError(f"no command {command!r}{did_you_mean(command, COMMANDS)}; commands: {known}")
+        near = did_you_mean(command, (*COMMANDS, "--version", "--help"))
+        raise UserError(f"no command {command!r}{near}; commands: {', '.join(COMMANDS)}")
     if any(word in ("-h", "--help") for word in words):
         from segtrain.cli.help import about
 
@@ -118,29 +121,55 @@ def parse(words: list[str]) -> Arguments:
     """Sort the words after the command into our flags, Hydra's flags and overrides.
 
     Raises:
-        UserError: an unknown flag, or one without its value.
+        UserError: an unknown flag, one without its value, or one that the command has no use for.
     """
     arguments = Arguments(words[0])
-    rest = iter(words[1:])
-    for word in rest:
+    rest = deque(words[1:])
+    while rest:
+        word = rest.popleft()
         flag, _, value = word.partition("=")
         if word == "--traceback":
             arguments.traceback = True
         elif flag in WITH_VALUE:
-            value = value or next(rest, "")
-            if not value:
-                raise UserError(f"{flag} needs a value")
+            value = value or _value(flag, rest)
             if flag == "--allow":
                 arguments.allow.append(value)
             else:
                 arguments.config_dir = value
-        elif word in HYDRA_FLAGS:
-            arguments.hydra.append(word)
-            if word in ("--cfg", "-c", "--package", "-p"):
-                arguments.hydra.append(next(rest, "job"))
+        elif word in MULTIRUN:
+            arguments.multirun = True
+        elif flag in SHOWING:
+            value = value or (rest.popleft() if rest and rest[0] in SHOWING[flag] else "")
+            arguments.hydra += [flag, *([value] if value else SHOWING[flag][:1])]
+        elif flag in HOW_SHOWN:
+            arguments.hydra += [flag] if flag == "--resolve" else [flag, value or _value(flag, rest)]
         elif word.startswith("-"):
+            if value:
+                raise UserError(f"no flag {flag}; settings are written without dashes: {word.lstrip('-')}")
             flags = ("--traceback", *WITH_VALUE, *HYDRA_FLAGS, "--help")
             raise UserError(f"no flag {word}{did_you_mean(word, flags)}; settings are written key=value")
         else:
             arguments.overrides.append(word)
+    _refuse_useless(arguments)
     return arguments
+
+
+def _value(flag: str, rest: deque[str]) -> str:
+    if not rest or rest[0].startswith("-"):
+        raise UserError(f"{flag} needs a value")
+    return rest.popleft()
+
+
+def _refuse_useless(arguments: Arguments) -> None:
+    """Flags that would be passed over in silence."""
+    command, showing = arguments.command, [flag for flag in arguments.hydra if flag in SHOWING]
+    given = [*(["-m"] if arguments.multirun else []), *showing]
+    own = [flag for flag, value in zip(WITH_VALUE, (arguments.config_dir, arguments.allow), strict=True) if value]
+    if command not in COMPOSED and (given or own or arguments.hydra):
+        raise UserError(f"{[*given, *own, *arguments.hydra][0]} has no use with {command}")
+    if arguments.multirun and command != "train":
+        raise UserError(f"-m is for train; {command} takes one run at a time")
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given[:2])} do not go together; --cfg shows the configuration of one run")
+    if arguments.hydra and not showing:
+        raise UserError(f"{arguments.hydra[0]} goes with --cfg job")

@@ -7,29 +7,40 @@ here the nearest key or option is suggested instead.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import hydra
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from segtrain.checks import did_you_mean
-from segtrain.cli.conf import CONF, groups, has_key, options
+from segtrain.cli.conf import CONF, groups, options, top_keys
 from segtrain.errors import UserError
 
 # Their values are paths, in which characters that mean something to Hydra need no quotes from the user.
 PATH_KEYS = ("run", "input", "output", "output_dir", "resume", "init_from", "data.root", "model.encoder_weights")
+NEEDED = ("run", "input", "output", "output_dir", "data.root")
+SWEPT_TEXTS = ("data.root", "init_from", "model.encoder_weights", "name")  # whose commas separate values with -m
+TEXTS = (*PATH_KEYS, "name")
+OPTIONAL = ("debug",)  # groups that may be left out
 OPEN = ("loss.weights", "aug.train", "callbacks")  # mappings to which a user may add names
-SPECIAL = set(",=(){}[]' \"")
+ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\b")  # also within another interpolation
+PLAIN = re.compile(r"[A-Za-z0-9_./-]*")  # paths that mean the same to Hydra ...
+NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|[-+]?inf|nan|true|false", re.IGNORECASE)  # ... and these do not
 
 
 def compose(name: str, overrides: list[str], config_dir: str | Path | None = None) -> tuple[DictConfig, dict[str, str]]:
@@ -48,17 +59,59 @@ def compose(name: str, overrides: list[str], config_dir: str | Path | None = Non
     """
     words = [quoted(word) for word in overrides]
     use_folder(config_dir)
+    _check_words(words)
     try:
         config = _compose(name, words)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(name, words, error)) from error
+    except YAMLError as error:
+        raise UserError(_unreadable(error)) from error
     choices = {str(group): str(option) for group, option in config.hydra.runtime.choices.items() if option is not None}
     with open_dict(config):
         del config["hydra"]
-    missing = sorted(OmegaConf.missing_keys(config))
+    _check_values(config)
+    return config, choices
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """What Hydra takes, or refuses in words that are no help."""
+    for word, override in zip(words, parse_overrides(words), strict=True):
+        key, value = override.key_or_group, override.value()
+        if override.is_sweep_override():
+            raise UserError(f"{word}: several values need -m, which trains every combination; a list is written [a,b]")
+        if key in groups() and key not in OPTIONAL and override.is_delete():
+            raise UserError(f"{word}: nothing runs without {key}; choose another option with {key}=...")
+        if key in groups() and not override.is_delete() and not isinstance(value, (str, list, QuotedString)):
+            raise UserError(f"{word}: no such option; {key} has: {', '.join(options(key))}")
+        if key in groups() and override.is_add() and override.package is None:
+            raise UserError(f"{word}: {key} is chosen without +; write {word.lstrip('+')}")
+
+
+def _check_values(config: DictConfig) -> None:
+    """Values that would go wrong, or where they should not, only later."""
+    missing = [key for key, value in _leaves(OmegaConf.to_container(config)) if value == MISSING]
     if missing:
         raise UserError(f"{missing[0]} has no value yet; add {missing[0]}=... to the command")
-    return config, choices
+    for key, value in _leaves(OmegaConf.to_container(config)):
+        if key in PATH_KEYS and (value == "" or (value is None and key in NEEDED)):
+            raise UserError(f"{key} is empty; give a path" + ("" if key in NEEDED else f", or leave {key}= out"))
+        if isinstance(value, str) and ENVIRONMENT.search(value):
+            raise UserError(
+                f"{key}={value}: what an environment variable holds would be written into the run's files; where that "
+                f"does no harm, let the shell fill it in, as in {key}=$NAME"
+            )
+    try:
+        OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {_first_line(error)}") from error
+
+
+def _unreadable(error: YAMLError) -> str:
+    return f"not readable as YAML: {' '.join(str(error).split())}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 class OwnFolder(SearchPathPlugin):
@@ -91,16 +144,36 @@ def _compose(name: str, words: list[str]) -> DictConfig:
         return hydra_compose(name, words, return_hydra_config=True)
 
 
-def quoted(word: str) -> str:
-    """A path-valued override with quotes around characters that Hydra would interpret."""
+def quoted(word: str, sweep: bool = False) -> str:
+    """A word whose value is a path or a name, with quotes around characters that Hydra would interpret.
+
+    Args:
+        word: as typed.
+        sweep: whether commas separate values, except in a path that exists as it stands.
+    """
     key, sign, value = word.partition("=")
-    if not sign or key not in PATH_KEYS or value[:1] in ("'", '"') or not SPECIAL & set(value):
+    if not sign or key not in TEXTS or value[:1] in ("'", '"'):
         return word
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{escaped}'"
+    if PLAIN.fullmatch(value) and not NUMBER.fullmatch(value):
+        return word
+    if sweep and key in SWEPT_TEXTS and not Path(value).expanduser().exists():
+        return word if _is_sweep(word) else f"{key}={','.join(_in_quotes(path) for path in value.split(','))}"
+    return f"{key}={_in_quotes(value)}"
 
 
-def parse_overrides(words: list[str]) -> list[Override]:
+def _in_quotes(path: str) -> str:
+    escaped = path.strip().replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _is_sweep(word: str) -> bool:
+    try:
+        return bool(OverridesParser.create().parse_override(word).is_sweep_override())
+    except HydraException:
+        return False
+
+
+def parse_overrides(words: Sequence[str]) -> list[Override]:
     """Hydra's own reading of the words.
 
     Raises:
@@ -108,29 +181,22 @@ def parse_overrides(words: list[str]) -> list[Override]:
     """
     parsed = []
     for word in words:
+        if word.startswith("="):
+            raise UserError(f"cannot read {word!r}; settings are written key=value")
         try:
             parsed.append(OverridesParser.create().parse_override(word))
         except HydraException as error:
-            hint = "" if "=" in word else f"; settings are written key=value{_nearest_command(word)}"
-            raise UserError(
-                f"cannot read {word!r}{hint or ': quote values with special characters, as in ' + _example(word)}"
-            ) from error
+            hint = f"; settings are written key=value, in quotes where they hold spaces{_nearest_command(word)}"
+            raise UserError(f"cannot read {word!r}{_example(word) if '=' in word else hint}") from error
     return parsed
 
 
-def expand(words: list[str]) -> Iterator[list[str]]:
-    """Of a sweep: each word with each of its values, one at a time, for checking."""
-    for word, override in zip(words, parse_overrides(words), strict=True):
-        if override.is_sweep_override():
-            key = override.get_key_element()
-            yield from ([f"{key}={value}"] for value in override.sweep_string_iterator())
-        else:
-            yield [word]
-
-
 def _example(word: str) -> str:
-    key, _, value = word.partition("=")
-    return f"\"{key}='{value}'\""
+    key, value = (part.strip(" ='\"") for part in word.split("=", 1))
+    if PLAIN.fullmatch(value):
+        right = f"{key}={value}"
+        return f"; write {right}" if right != word else "; a key is names joined by single dots, as in loss.gamma=3"
+    return f": quote values with special characters, as in \"{key}='{value}'\""
 
 
 def _nearest_command(word: str) -> str:
@@ -174,10 +240,21 @@ def _unknown_key(word: str, config: DictConfig, failure: Exception) -> str:
         return f"{word}: {key.rpartition('.')[0]} has no {last} yet; add it with +{word}"
     if key in keys:  # the key is known, its value is the trouble
         return f"{word}: {' '.join(str(failure).split())}"
-    owners = [f"{group}={option}" for group in groups() for option in options(group) if has_key(group, option, last)]
+    files = [(f"{group}={option}", top_keys(group, option)) for group in groups() for option in options(group)]
+    (last,) = difflib.get_close_matches(last, {k for _, found in files for k in found}, n=1, cutoff=0.7) or (last,)
+    owners = [file for file, found in files if last in found]
     hint = f"did you mean {' or '.join(near[:3])}?" if near else "`--cfg job` prints all keys"
     hint = f"{last} belongs to {' and '.join(owners[:4])}" if owners and not near else hint
     return f"{word}: no such key here; {hint}"
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of everything that is no mapping and no list."""
+    if isinstance(node, (dict, list)):
+        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _leaves(value, f"{prefix}.{name}" if prefix else str(name))
+    else:
+        yield prefix, node
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:
@@ -185,3 +262,31 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
         for name, value in node.items():
             yield f"{prefix}{name}"
             yield from _keys(value, f"{prefix}{name}.")
+
+
+def show(name: str, words: Sequence[str], flags: Sequence[str], config_dir: str | Path | None = None) -> int:
+    """Let Hydra's own main do what its flags --cfg, --info and --shell-completion ask for.
+
+    Args:
+        name: of the primary file.
+        words: overrides, as typed.
+        flags: Hydra's own.
+        config_dir: of the user's own groups.
+
+    Raises:
+        UserError: words that do not compose.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise, so that the error becomes one sentence here
+    use_folder(config_dir)
+    words = [quoted(word) for word in words]
+    _check_words(words)
+    before, sys.argv = sys.argv, [sys.argv[0], *flags, *words]
+    try:
+        hydra.main(config_path=str(CONF), config_name=name, version_base="1.3")(lambda config: None)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_explain(name, words, error)) from error
+    except YAMLError as error:
+        raise UserError(_unreadable(error)) from error
+    finally:
+        sys.argv = before
+    return 0

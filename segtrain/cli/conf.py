@@ -21,10 +21,10 @@ def options(group: str) -> list[str]:
     return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
 
 
-def has_key(group: str, option: str, key: str) -> bool:
-    """Whether an option's file sets a key at its top."""
+def top_keys(group: str, option: str) -> list[str]:
+    """Keys that an option's file sets at its top."""
     lines = (CONF / group / f"{option}.yaml").read_text(encoding="utf-8").splitlines()
-    return any(line.startswith(f"{key}:") for line in lines)
+    return [line.partition(":")[0] for line in lines if line[:1].isalpha() and ":" in line]
 
 
 def purpose(file: Path) -> str:

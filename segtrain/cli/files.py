@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,7 +42,7 @@ def cp(arguments: Arguments) -> int:
     """Copy conf/<group>/<option>.yaml into a folder of the user's own.
 
     Raises:
-        UserError: no such file, or one that would be overwritten.
+        UserError: no such file, one that would be overwritten, or a folder that cannot be made.
     """
     if len(arguments.overrides) != 2:
         raise UserError("cp takes what and where: segtrain cp loss/focal myconf")
@@ -52,14 +53,23 @@ def cp(arguments: Arguments) -> int:
     target = Path(folder).expanduser() / group / f"{option}.yaml"
     if target.exists():
         raise UserError(f"{target} is there already; remove it, or choose another folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(CONF / group / f"{option}.yaml", target)
-    print(f"{target}: edit it, then add --config-dir {folder} {group}={option}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(CONF / group / f"{option}.yaml", target)
+    except OSError as error:
+        raise UserError(f"{target} cannot be made ({error.strerror}); choose another folder") from error
+    print(f"{target}: edit it, then add --config-dir {shlex.quote(folder)} {group}={option}")
     return 0
 
 
 def env(arguments: Arguments) -> int:
-    """Print versions and devices."""
+    """Print versions and devices.
+
+    Raises:
+        UserError: words, of which it takes none.
+    """
+    if arguments.overrides:
+        raise UserError(f"env takes no words, got {arguments.overrides[0]!r}")
     print(f"python {platform.python_version()}, {platform.platform()}\nconfiguration {CONF}")
     for package in SHOWN_PACKAGES:
         print(f"{package:28} {_version(package)}")

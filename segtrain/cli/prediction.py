@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from segtrain.cli import Arguments
-from segtrain.cli.compose import compose
+from segtrain.cli.compose import compose, show
+from segtrain.cli.stored import find_checkpoint
 from segtrain.errors import UserError
 
 
 def predict(arguments: Arguments) -> int:
     """Write a class-id PNG (and an overlay) for each image; unreadable images are named, the others go on."""
+    if arguments.hydra:
+        return show("predict", arguments.overrides, arguments.hydra, arguments.config_dir)
     config, _ = compose("predict", arguments.overrides, arguments.config_dir)
+    from segtrain import checks
     from segtrain.assemble import plain
     from segtrain.console import log, set_up_logging
+    from segtrain.data.readers import READERS
     from segtrain.inference import load_predictor
     from segtrain.inference.write import find_images, predict_files, prepare_output
-    from segtrain.runs import find_run
     from segtrain.trainer import choose_accelerator, choose_precision
 
+    checks.choice("reader", config.reader, READERS)
+    checks.flag("overlay", config.overlay)
     set_up_logging()
-    _, checkpoint = find_run(str(config.run), Path(config.output_dir))
+    _, checkpoint = find_checkpoint(str(config.run), Path(config.output_dir))
     images = find_images(str(config.input))
     output = prepare_output(str(config.output), images)
     accelerator = choose_accelerator(config.trainer.accelerator)
@@ -38,8 +45,14 @@ def predict(arguments: Arguments) -> int:
             print(f"\r{done + len(failures)}/{len(images)}  {path.name[:60]:60}", end="", flush=True)
     seconds = time.monotonic() - started
     speed = done / max(seconds, 1e-9)
+    if not done:
+        raise UserError(_unread(failures, len(images)))
     log.info(f"\n{done} masks in {output} ({speed:.1f} images/s); ids 0 .. {max(1, predictor.task.num_classes - 1)}")
     if failures:
-        listed = "".join(f"\n  {failure}" for failure in failures[:20])
-        raise UserError(f"{len(failures)} of {len(images)} images could not be read:{listed}")
+        raise UserError(_unread(failures, len(images)))
     return 0
+
+
+def _unread(failures: Sequence[str], number: int) -> str:
+    listed = "".join(f"\n  {failure}" for failure in failures[:20])
+    return f"{len(failures)} of {number} images could not be read:{listed}"

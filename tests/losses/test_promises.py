@@ -128,11 +128,6 @@ def test_a_loss_may_say_what_it_does_not_promise() -> None:
 MEAN = Verdict("mean over pixels", "binary", False, None)
 
 
-def test_two_processes_of_a_right_mean_are_one() -> None:
-    (verdict,) = examine_ranks("tests.losses.wrong.RightMean", {}, [MEAN])
-    assert verdict.breach is None
-
-
 def test_two_processes_that_wait_for_each_other_end() -> None:
     (verdict,) = examine_ranks("tests.losses.wrong.LeavesTheOthersWaiting", {}, [MEAN], patience=5)
     assert verdict.must

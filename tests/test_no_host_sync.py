@@ -6,64 +6,22 @@ claim to be on "cuda", so that mixing devices raises and copies to the host can 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics import Metric
 
+from segtrain.contract.waiting import HostWaits, NoSync, without_data
 from segtrain.metrics import CalibrationProbe, SegmentationMetrics
 from segtrain.task import Task
 from tests.conftest import TASKS, make_logits, make_target
 from tests.losses.test_contract import PAIRS, build
 
-# the result, or its size, is known only after the device has finished
-WAITING = {
-    "_local_scalar_dense",
-    "_unique",
-    "_unique2",
-    "bincount",
-    "equal",
-    "is_nonzero",
-    "masked_select",
-    "nonzero",
-    "unique_consecutive",
-    "unique_dim",
-}
-INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
-COPIES = {"_to_copy", "copy_"}
 DTYPES = [torch.int64, torch.uint8]
-
-
-class HostWaits(Exception):  # noqa: N818 - an event, not a mistake
-    """An operation whose result the host has to wait for."""
-
-
-class NoSync(TorchDispatchMode):
-    """Raises HostWaits at the first operation that makes the host wait for the device."""
-
-    def __torch_dispatch__(
-        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        name = func.overloadpacket.__name__
-        if name in WAITING or (name in INDEXING and any(is_mask(index) for index in args[1])):
-            raise HostWaits(name)
-        result = func(*args, **(kwargs or {}))
-        if name in COPIES and result.device.type == "cpu" and any(is_on_gpu(value) for value in args):
-            raise HostWaits(f"{name} to the host")
-        return result
-
-
-def is_mask(index: Any) -> bool:
-    return isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8)
-
-
-def is_on_gpu(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.device.type == "cuda"
 
 
 def inputs(task: Task, dtype: torch.dtype, device: str = "cpu") -> tuple[Tensor, Tensor]:
@@ -72,11 +30,6 @@ def inputs(task: Task, dtype: torch.dtype, device: str = "cpu") -> tuple[Tensor,
     if device == "cpu":
         return logits, target
     return torch.empty(logits.shape, device=device), torch.empty(target.shape, dtype=dtype, device=device)
-
-
-def without_data(tensor: Tensor) -> Tensor:
-    """The like of a tensor, on the fake GPU: moves buffers and states there."""
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

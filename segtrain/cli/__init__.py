@@ -17,6 +17,8 @@ COMMANDS = {
     "train": ("segtrain.cli.training", "train", "train a net, score it on the test split"),
     "evaluate": ("segtrain.cli.training", "evaluate", "score a trained net on a split"),
     "predict": ("segtrain.cli.prediction", "predict", "make masks of images"),
+    "test-loss": ("segtrain.cli.losses", "test_loss", "try a loss on everything that losses must do"),
+    "explain": ("segtrain.cli.losses", "explain", "show what losses do, as a table and a picture"),
     "ls": ("segtrain.cli.files", "ls", "list configuration groups, or the options of one"),
     "cp": ("segtrain.cli.files", "cp", "copy a configuration to edit it"),
     "env": ("segtrain.cli.files", "env", "versions and devices, for bug reports"),

@@ -14,6 +14,15 @@ EXAMPLES = {
     ),
     "evaluate": ("segtrain evaluate run=latest", "segtrain evaluate run=outputs/nuclei/RUN split=val"),
     "predict": ("segtrain predict run=latest input=images output=masks",),
+    "test-loss": (
+        "segtrain test-loss my_pkg.MyLoss scale=2.0",
+        "segtrain test-loss focal gamma=3 modes=binary,multilabel",
+    ),
+    "explain": (
+        "segtrain explain loss=focal loss.gamma=3",
+        "segtrain explain loss=focal,dice,bce share=.05",
+        "segtrain explain loss=focal loss.gamma=0,1,2,5 output=gamma.png",
+    ),
     "ls": ("segtrain ls", "segtrain ls loss", "segtrain ls encoders"),
     "cp": ("segtrain cp loss/focal myconf", "segtrain train --config-dir myconf loss=focal"),
     "env": ("segtrain env",),
@@ -42,7 +51,9 @@ def about(command: str) -> str:
     if command in ("train", "evaluate"):
         lines += ["", "groups (GROUP=OPTION; `segtrain ls GROUP` says what each option is for):"]
         lines += [f"  {group:10} {', '.join(names)}" for group in groups() if (names := options(group))]
-    if command in ("train", "evaluate", "predict"):
+    if command == "explain":
+        lines += ["", f"losses: {', '.join(options('loss'))}"]
+    if command in ("train", "evaluate", "predict", "explain"):
         lines += ["", "settings (KEY=VALUE; --cfg job shows those of the groups too):"]
         lines += [f"  {line}" for line in summary_of(command)]
         lines += ["", FLAGS]

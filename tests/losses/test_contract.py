@@ -1,4 +1,4 @@
-"""The contract of contract.py, for every loss of LOSSES, common combinations and forms, in three modes."""
+"""The promises of segtrain.contract.suite, for every loss of LOSSES, common combinations and forms, in three modes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from segtrain.contract.promise import Loss, Subject, run, same
+from segtrain.contract.suite import PROMISES
 from segtrain.errors import UserError
 from segtrain.losses import LOSSES, Combo, build_loss
 from segtrain.task import Task
 from tests.conftest import STATS, TASKS, make_logits, make_target
-from tests.losses.contract import CHECKS, Loss, run, same
+from tests.losses.contract import TIGHT
 
+PIXELS = ("bce", "ce", "balanced_bce", "focal")  # means over pixels
 PER_YES_OR_NO = ("bce", "balanced_bce")  # an error in multiclass
 Params = dict[str, Any]
 
@@ -71,24 +74,26 @@ PAIRS = [
 ]
 
 
-def holds(name: str, check: str) -> bool:
-    """Whether a check applies to a form, by its definition."""
-    losses = set(ALL[name])
-    if check == "deleting":  # reduce=image scores images apart; shapes have neighbours
-        return "per image" not in name and not losses & {"cldice", "boundary"}
-    if check == "empty" and "ohem" in losses:  # easy pixels have no gradient at all
-        return name == "ohem all"
-    if check == "perfect" and losses == {"boundary"}:  # other masks can have the same boundary
-        return False
-    return not (check in ("perfect", "empty") and name in SMOOTHED)  # p = e / 2 is best there, not 0
+def holds(name: str, promise: str) -> bool:
+    """Whether a form keeps a promise, by its definition."""
+    if promise == "ignoring is deleting":  # reduce=image scores images apart
+        return "per image" not in name
+    if promise == "mean over pixels":  # weights that depend on the batch make it another mean in each part
+        return set(ALL[name]) <= set(PIXELS) and "per batch" not in name and name != "ce weighted"
+    return not (promise in ("perfect is 0", "empty mask") and name in SMOOTHED)  # p = e / 2 is best there, not 0
 
 
-TRIPLES = [(name, mode, check) for name, mode in PAIRS for check in CHECKS if holds(name, check)]
+TRIPLES = [(name, mode, promise) for name, mode in PAIRS for promise in PROMISES]
 
 
-@pytest.mark.parametrize(("name", "mode", "check"), TRIPLES)
-def test_contract(name: str, mode: str, check: str) -> None:
-    CHECKS[check](build(name, TASKS[mode]), TASKS[mode])
+@pytest.mark.parametrize(("name", "mode", "promise"), TRIPLES)
+def test_contract(name: str, mode: str, promise: str) -> None:
+    subject = Subject(TASKS[mode], lambda task: build(name, task))
+    if holds(name, promise):
+        TIGHT[promise].check(subject)
+    else:
+        with pytest.raises(AssertionError):
+            PROMISES[promise].check(subject)
 
 
 @pytest.mark.parametrize("name", PER_YES_OR_NO)

@@ -1,0 +1,129 @@
+"""`segtrain test-loss`: what it prints and returns for losses of ours, right ones and wrong ones; what it refuses."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from segtrain.cli import main
+from segtrain.contract import processes
+from segtrain.contract.suite import PROMISES
+
+OWN = "tests.losses.wrong"
+
+
+def row(shown: str, promise: str) -> list[str]:
+    """The cells of a promise."""
+    (line,) = re.findall(rf"│ {promise} +│(.*)│$", shown, flags=re.MULTILINE)
+    return [cell.strip() for cell in line.split("│")]
+
+
+def test_the_page_about_own_losses_names_every_promise() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "own-loss.md").read_text()
+    sentences = {name: promise.sentence for name, promise in PROMISES.items()} | {processes.NAME: processes.SENTENCE}
+    for name, sentence in sentences.items():
+        assert f"| {name} | {sentence[0].lower()}{sentence[1:]} |" in page
+
+
+def test_a_mean_of_each_process_fails_with_a_counterexample(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test-loss", f"{OWN}.LocalMean", "modes=binary,multilabel"]) == 1
+    shown = capsys.readouterr().out
+    assert row(shown, "two processes") == ["FAIL", "FAIL"]
+    assert row(shown, "mean over pixels") == ["holds", "holds"]
+    assert "FAIL two processes (binary, multilabel). Two processes that average" in shown
+    assert "logits_0, target_0 = torch.tensor(" in shown
+    assert re.search(r"# got: \[\[.*\n.*# expected: \[\[", shown)
+    assert shown.rstrip().endswith("1 of 20 promises are broken: two processes")
+
+
+def test_a_right_loss_passes_and_its_properties_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test-loss", f"{OWN}.RightDice", "modes=binary"]) == 0
+    shown = capsys.readouterr().out
+    assert row(shown, "empty mask") == ["pass"]
+    assert row(shown, "two processes") == row(shown, "mean over pixels") == ["does not hold"]
+    assert "two processes: does not hold, so" in shown
+    assert shown.rstrip().endswith("all 19 promises are kept")
+
+
+def test_a_registered_loss_with_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test-loss", "dice", "sync=true", "smooth=.5", "reduce=batch", "modes=[binary, multiclass]"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("dice sync=true smooth=.5")
+    assert row(shown, "two processes") == ["holds", "holds"]
+
+
+def test_what_a_loss_does_not_promise_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(processes, "examine_ranks", lambda *_: [])
+    assert main(["test-loss", "ce", "label_smoothing=.1", "modes=binary"]) == 0
+    shown = capsys.readouterr().out
+    assert row(shown, "perfect is 0") == row(shown, "empty mask") == ["does not hold"]
+    assert row(shown, "right is best") == ["pass"]
+    assert "perfect is 0: not promised, with label smoothing" in shown
+
+
+def test_a_mode_in_which_a_loss_is_not_offered_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The class lies in the current folder alone, and the second process finds it there too."""
+    (tmp_path / "some_losses.py").write_text(
+        "from segtrain.errors import UserError\nfrom tests.losses.wrong import RightMean\n"
+        "class Mine(RightMean):\n    def __init__(self, task, *, scale):\n        super().__init__(task)\n"
+        "        if task.exclusive:\n            raise UserError('mine: no multiclass')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert main(["test-loss", "some_losses.Mine", "scale=1"]) == 0
+    shown = capsys.readouterr().out
+    assert row(shown, "two processes") == ["pass", "-", "pass"]
+    assert "not offered in multiclass: mine: no multiclass" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ([], ["test-loss takes the loss first", "my_pkg.MyLoss"]),
+        (["loss=focal"], ["test-loss takes the loss first"]),
+        (["focl"], ["focl is no loss", "did you mean focal?", "my_pkg.MyLoss"]),
+        (["dice_ce"], ["dice_ce is a combination", "test its terms"]),
+        (["focal", "gama=3"], ["gama", "did you mean gamma?"]),
+        (["focal", "gamma=-1"], ["focal: gamma must be a number >= 0, got -1"]),
+        (["focal", "3"], ["cannot read '3'", "key=value"]),
+        (["focal", "modes=binry"], ["binry", "did you mean binary?"]),
+        (["bce", "modes=multiclass"], ["bce", "multiclass", "loss=ce"]),
+        (["som_losses.Mine"], ["no module som_losses", "did you mean some_losses?"]),
+        (["some_losses.Mein"], ["some_losses has no class Mein", "did you mean Mine?"]),
+        (["some_losses.Mine"], ["needs a value for scale"]),
+        (["some_losses.Mine", "scal=1"], ["scal", "did you mean scale?"]),
+        (["some_losses.Mine", "scale=x"], ["building it for a binary task fails", "ValueError", "'x'"]),
+        (["some_losses.Taskless"], ["takes no task"]),
+        (["some_losses.needs"], ["some_losses.needs is no loss", "cannot be called"]),
+        (["broken_losses.Mine"], ["importing broken_losses fails", "SyntaxError"]),
+        (["lacking_losses.Mine"], ["needs no_such_library, which is not installed"]),
+    ],
+)
+def test_one_sentence_for_what_is_wrong(
+    words: list[str],
+    parts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "some_losses.py").write_text(
+        "class Mine:\n    def __init__(self, task, scale):\n        self.scale = float(scale)\n"
+        "class Taskless:\n    pass\ndef needs(task):\n    return 1\n"
+    )
+    (tmp_path / "broken_losses.py").write_text("class Mine(:\n")
+    (tmp_path / "lacking_losses.py").write_text("import no_such_library\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "some_losses", raising=False)
+    assert main(["test-loss", *words]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    for part in parts:
+        assert part in captured.err

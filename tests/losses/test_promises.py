@@ -1,0 +1,148 @@
+"""Every promise catches a wrong loss, keeps quiet about the right ones, and shows a small example."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from segtrain.contract.counterexample import literal, smallest
+from segtrain.contract.examples import Example
+from segtrain.contract.processes import examine_ranks
+from segtrain.contract.promise import Subject
+from segtrain.contract.suite import PROMISES, Verdict, examine, excuses
+from segtrain.losses import counterexample
+from segtrain.task import Task
+from tests.conftest import TASKS
+from tests.losses import wrong
+
+MUSTS = [name for name, promise in PROMISES.items() if promise.must]
+SMALL = 8  # pixels of a counterexample; more where the promise speaks of many
+LARGER = {"no dilution": 32, "large half": 2**18}
+
+
+def subject(loss: type[nn.Module], mode: str = "binary") -> Subject:
+    return Subject(TASKS[mode], loss)
+
+
+@pytest.mark.parametrize("loss", wrong.WRONG, ids=lambda loss: loss.__name__)
+def test_a_wrong_loss_is_caught_on_a_small_example(loss: type[nn.Module]) -> None:
+    name = wrong.WRONG[loss]
+    found = smallest(PROMISES[name], subject(loss))
+    assert found is not None
+    assert found.example.target.numel() <= LARGER.get(name, 12 if name == "refusals" else SMALL), found.text()
+    right = wrong.RightDice if issubclass(loss, wrong.RightDice) else wrong.RightMean
+    assert smallest(PROMISES[name], subject(right)) is None
+
+
+def test_every_must_catches_something() -> None:
+    assert set(MUSTS) == set(wrong.WRONG.values())
+
+
+@pytest.mark.parametrize("mode", ["binary", "multilabel"])
+@pytest.mark.parametrize("right", [wrong.RightMean, wrong.RightDice])
+def test_a_right_loss_keeps_every_promise(right: type[nn.Module], mode: str) -> None:
+    verdicts = list(examine(right, [mode]))
+    assert [v.promise for v in verdicts if v.must] == MUSTS
+    assert not [(v.promise, v.breach.text()) for v in verdicts if v.must and v.breach]
+    properties = {v.promise: v.breach is None for v in verdicts if not v.must}
+    assert properties.pop("mean over pixels") == (right is wrong.RightMean)
+    assert all(properties.values())
+
+
+@pytest.mark.parametrize("loss", [wrong.MaskedAfter, wrong.Detached, wrong.EmptySkipped, wrong.SumInHalf])
+def test_a_counterexample_can_be_pasted(loss: type[nn.Module]) -> None:
+    promise = PROMISES[wrong.WRONG[loss]]
+    found = smallest(promise, subject(loss))
+    assert found is not None
+    names: dict[str, Tensor] = {"torch": torch}  # type: ignore[dict-item]
+    exec(found.text(), names)
+    broken = promise.breach(subject(loss), Example(names["logits"], names["target"]))
+    assert broken is not None
+    assert (broken.kind, broken.detail) == (found.broken.kind, found.broken.detail)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_a_literal_is_the_tensor_bit_by_bit(dtype: torch.dtype) -> None:
+    numbers = torch.tensor([[0.1, -1e4], [3e-8, 1 / 3]], dtype=torch.float64).to(dtype)
+    for tensor in (numbers, torch.full((2, 3), 0.7, dtype=dtype), torch.tensor([1, 255], dtype=torch.uint8)):
+        written = eval(literal(tensor), {"torch": torch})
+        assert written.dtype == tensor.dtype
+        assert torch.equal(written, tensor)
+    special = torch.tensor([torch.nan, torch.inf, -torch.inf], dtype=dtype)
+    assert torch.equal(eval(literal(special), {"torch": torch}).nan_to_num(), special.nan_to_num())
+
+
+def test_what_cannot_be_printed_is_made_by_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counterexample, "MOST_SECONDS", 0.5)
+    promise = PROMISES["large half"]
+
+    class NeedsAll(wrong.RightMean):
+        """Wrong on large pictures of many values alone, so that no simpler example is found."""
+
+        def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+            value = super().forward(logits, target)
+            return 2 * value if logits.dtype == torch.float16 and logits.std() > 1 and logits.numel() > 2e6 else value
+
+    found = smallest(promise, subject(NeedsAll))
+    assert found is not None
+    names: dict[str, Tensor] = {}
+    exec(found.text(), names)
+    assert names["logits"].shape == (8, 1, 512, 512)
+
+
+def test_an_example_that_another_mistake_breaks_is_not_taken_for_smaller() -> None:
+    class TwoMistakes(wrong.RightMean):
+        """Not finite for large logits; raises on a single image."""
+
+        def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+            if len(logits) == 1:
+                raise RuntimeError("one image")
+            return super().forward(logits, target) / (logits.abs().max() < 100)
+
+    found = smallest(PROMISES["extreme logits"], subject(TwoMistakes))
+    assert found is not None
+    assert found.broken.kind == "the value is not finite"
+    assert len(found.example.logits) == 2
+
+
+def test_nothing_else_is_tried_on_a_loss_that_does_not_run() -> None:
+    (verdict,) = examine(wrong.NotForTargets, ["binary"])
+    assert verdict.promise == "runs"
+    assert verdict.breach is not None
+
+
+def test_a_loss_may_say_what_it_does_not_promise() -> None:
+    class Unpromising(wrong.EmptySkipped):
+        not_promised = {"empty mask": "only masks with foreground are of interest"}  # noqa: RUF012
+
+    verdicts = {v.promise: v for v in examine(Unpromising, ["binary"])}
+    assert verdicts["empty mask"].breach is not None
+    assert not verdicts["empty mask"].must
+    assert "foreground" in verdicts["empty mask"].reason
+    assert [name for name, v in verdicts.items() if v.breach and v.must] == []
+    assert set(excuses(subject(wrong.RightMean), {"label_smoothing": 0.1})) == {"perfect is 0", "empty mask"}
+    assert excuses(subject(wrong.RightMean), {"label_smoothing": 0}) == {}
+
+
+MEAN = Verdict("mean over pixels", "binary", False, None)
+
+
+def test_two_processes_that_wait_for_each_other_end() -> None:
+    (verdict,) = examine_ranks("tests.losses.wrong.LeavesTheOthersWaiting", {}, [MEAN], patience=5)
+    assert verdict.must
+    assert verdict.breach is not None
+    assert verdict.breach.broken.kind == "it does not work in two processes"
+    assert "target_1 = torch.tensor(" in verdict.breach.text()
+    assert "255, 255, 255, 255" in verdict.breach.text()
+
+
+def test_a_task_is_the_builders_argument() -> None:
+    seen: list[Task] = []
+
+    def build(task: Task) -> wrong.RightMean:
+        seen.append(task)
+        return wrong.RightMean(task)
+
+    list(examine(build, ["binary"]))
+    assert {task.ignore_index for task in seen} == {255, -1}

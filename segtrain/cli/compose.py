@@ -33,7 +33,7 @@ from segtrain.errors import UserError
 
 # Their values are paths, in which characters that mean something to Hydra need no quotes from the user.
 PATH_KEYS = ("run", "input", "output", "output_dir", "resume", "init_from", "data.root", "model.encoder_weights")
-NEEDED = ("run", "input", "output", "output_dir", "data.root")
+NEEDED = {"run", "input", "output", "output_dir", "data.root"}  # of predict; elsewhere output may be null
 SWEPT_TEXTS = ("data.root", "init_from", "model.encoder_weights", "name")  # whose commas separate values with -m
 TEXTS = (*PATH_KEYS, "name")
 OPTIONAL = ("debug",)  # groups that may be left out
@@ -69,7 +69,7 @@ def compose(name: str, overrides: list[str], config_dir: str | Path | None = Non
     choices = {str(group): str(option) for group, option in config.hydra.runtime.choices.items() if option is not None}
     with open_dict(config):
         del config["hydra"]
-    _check_values(config)
+    _check_values(config, NEEDED if name == "predict" else NEEDED - {"output"})
     return config, choices
 
 
@@ -87,14 +87,14 @@ def _check_words(words: Sequence[str]) -> None:
             raise UserError(f"{word}: {key} is chosen without +; write {word.lstrip('+')}")
 
 
-def _check_values(config: DictConfig) -> None:
+def _check_values(config: DictConfig, needed: set[str]) -> None:
     """Values that would go wrong, or where they should not, only later."""
     missing = [key for key, value in _leaves(OmegaConf.to_container(config)) if value == MISSING]
     if missing:
         raise UserError(f"{missing[0]} has no value yet; add {missing[0]}=... to the command")
     for key, value in _leaves(OmegaConf.to_container(config)):
-        if key in PATH_KEYS and (value == "" or (value is None and key in NEEDED)):
-            raise UserError(f"{key} is empty; give a path" + ("" if key in NEEDED else f", or leave {key}= out"))
+        if key in PATH_KEYS and (value == "" or (value is None and key in needed)):
+            raise UserError(f"{key} is empty; give a path" + ("" if key in needed else f", or leave {key}= out"))
         if isinstance(value, str) and ENVIRONMENT.search(value):
             raise UserError(
                 f"{key}={value}: what an environment variable holds would be written into the run's files; where that "

@@ -29,14 +29,14 @@ def test_loss(arguments: Arguments) -> int:
     """
     name, params, modes = _read(arguments.overrides)
     from segtrain.contract.named import loss_builder, offered
-    from segtrain.contract.processes import examine_ranks
+    from segtrain.contract.processes import examine_processes
     from segtrain.contract.suite import examine
 
     build = loss_builder(name, params)
     refusals = offered(name, build, modes)
     built = [mode for mode in modes if not refusals[mode]]
     verdicts = list(examine(build, built, params))
-    verdicts += examine_ranks(name, params, verdicts)
+    verdicts += examine_processes(name, params, verdicts)
     print(report(" ".join([name, *arguments.overrides[1:]]), verdicts, refusals))
     return int(any(verdict.must and verdict.breach for verdict in verdicts))
 

@@ -73,7 +73,7 @@ def gradient(loss: Loss, net: nn.Module, example: Example) -> Tensor:
     return torch.stack([p.grad.flatten() for p in net.parameters() if p.grad is not None])
 
 
-def examine_ranks(
+def examine_processes(
     name: str, params: Mapping[str, Any], verdicts: Iterable[Verdict], patience: float = PATIENCE
 ) -> list[Verdict]:
     """How the promise of two processes stands in each mode: a must for means over pixels, else a property.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -113,6 +114,8 @@ def table(losses: Sequence[Explained]) -> str:
 
 
 def _cell(value: float) -> str:
+    if not math.isfinite(value):  # no gradient on one side, as in a hinge loss whose pixels are all right enough
+        return "-"
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -128,6 +130,9 @@ class BoundaryLoss(nn.Module):
     """
 
     needs = ("sums",)
+    not_promised: ClassVar = dict.fromkeys(
+        ("right is best", "perfect is 0"), "a mask and its complement have boundaries at the same place"
+    )
 
     def __init__(
         self,

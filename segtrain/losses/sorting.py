@@ -117,6 +117,8 @@ class OHEMLoss(nn.Module):
         super().__init__()
         self.task = task
         self.share = checks.number("ohem: share", share, 1 / MILLION, 1)
+        easy = "the pixels that are not among the hardest have no gradient"
+        self.not_promised = {"empty mask": easy} if self.share < 1 else {}
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         return self.of(spread(logits, target, self.task, self.needs, self.training))

@@ -152,7 +152,9 @@ MUTANTS = {
     "double activation": Mutant("dice", region, "spread", lambda z, *rest: spread(z.sigmoid(), *rest), DICE),
     "sums in half": Mutant("dice", Pixels, "sums", sums_in_half, contract.check_large_half),
     "mean in half": Mutant(
-        "bce", Pixels, "mean", lambda self, values: values.half().mean().float(), contract.check_half
+        "bce", Pixels, "mean",
+        lambda self, values: (values if values.dtype == torch.float64 else values.half()).sum().float() / self.count,
+        contract.check_half,
     ),
     "log of a probability": Mutant(
         "focal", Pixels, "nll", property(log_of_probability), contract.check_extremes, MULTICLASS

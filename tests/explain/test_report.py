@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import pytest
+import torch
 
 from segtrain.cli import main
 from segtrain.cli.losses import combinations
+from segtrain.explain import curves
 from segtrain.explain import report as explaining
-from segtrain.losses import curves
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +49,16 @@ def test_the_picture_shows_every_loss_in_its_own_colour(tmp_path: Path) -> None:
         assert ((picture == color).all(-1).sum() > 100) == (place < 3), color
 
 
+def test_a_loss_without_any_gradient_has_no_pull(tmp_path: Path) -> None:
+    ((_, config),) = combinations(["loss=bce"])
+    one = explaining.explain(config, "satisfied")
+    nothing = replace(one.shares, balance=one.shares.balance * torch.nan)
+    satisfied = replace(one, shares=nothing)
+    assert cells(explaining.table([satisfied]), "satisfied", "pull fg/bg") == [["-"] * 6]
+    explaining.save_picture([satisfied], "", "", tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").is_file()
+
+
 def labels(*words: str) -> list[str]:
     return [label for label, _ in combinations(words)]
 
@@ -77,7 +89,7 @@ def test_other_tasks_have_classes_by_default_or_as_given(task: str, classes: int
 def test_a_loss_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "myconf" / "loss" / "mine.yaml"
     own.parent.mkdir(parents=True)
-    own.write_text("_target_: tests.losses.wrong.RightMean\ntask: ${task}\n")
+    own.write_text("_target_: tests.contract.wrong.RightMean\ntask: ${task}\n")
     assert main(["explain", "--config-dir", "myconf", "--allow", "tests", "loss=mine,bce"]) == 0
     assert (tmp_path / "explain_mine-bce.png").is_file()
 

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from segtrain.contract import counterexample
 from segtrain.contract.counterexample import literal, smallest
 from segtrain.contract.examples import Example
-from segtrain.contract.processes import examine_ranks
+from segtrain.contract.processes import examine_processes
 from segtrain.contract.promise import Subject
 from segtrain.contract.suite import PROMISES, Verdict, examine, excuses
-from segtrain.losses import counterexample
 from segtrain.task import Task
 from tests.conftest import TASKS
-from tests.losses import wrong
+from tests.contract import wrong
 
 MUSTS = [name for name, promise in PROMISES.items() if promise.must]
 SMALL = 8  # pixels of a counterexample; more where the promise speaks of many
@@ -129,7 +129,7 @@ MEAN = Verdict("mean over pixels", "binary", False, None)
 
 
 def test_two_processes_that_wait_for_each_other_end() -> None:
-    (verdict,) = examine_ranks("tests.losses.wrong.LeavesTheOthersWaiting", {}, [MEAN], patience=5)
+    (verdict,) = examine_processes("tests.contract.wrong.LeavesTheOthersWaiting", {}, [MEAN], patience=5)
     assert verdict.must
     assert verdict.breach is not None
     assert verdict.breach.broken.kind == "it does not work in two processes"

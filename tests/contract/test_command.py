@@ -12,7 +12,7 @@ from segtrain.cli import main
 from segtrain.contract import processes
 from segtrain.contract.suite import PROMISES
 
-OWN = "tests.losses.wrong"
+OWN = "tests.contract.wrong"
 
 
 def row(shown: str, promise: str) -> list[str]:
@@ -58,7 +58,7 @@ def test_a_registered_loss_with_parameters(capsys: pytest.CaptureFixture[str]) -
 def test_what_a_loss_does_not_promise_is_no_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(processes, "examine_ranks", lambda *_: [])
+    monkeypatch.setattr(processes, "examine_processes", lambda *_: [])
     assert main(["test-loss", "ce", "label_smoothing=.1", "modes=binary"]) == 0
     shown = capsys.readouterr().out
     assert row(shown, "perfect is 0") == row(shown, "empty mask") == ["does not hold"]
@@ -71,7 +71,7 @@ def test_a_mode_in_which_a_loss_is_not_offered_is_said(
 ) -> None:
     """The class lies in the current folder alone, and the second process finds it there too."""
     (tmp_path / "some_losses.py").write_text(
-        "from segtrain.errors import UserError\nfrom tests.losses.wrong import RightMean\n"
+        "from segtrain.errors import UserError\nfrom tests.contract.wrong import RightMean\n"
         "class Mine(RightMean):\n    def __init__(self, task, *, scale):\n        super().__init__(task)\n"
         "        if task.exclusive:\n            raise UserError('mine: no multiclass')\n"
     )

@@ -125,8 +125,7 @@ class SegmentationModule(LightningModule):
     def _log_scores(self, stage: str) -> None:
         values = {f"{stage}/loss": self._take(f"{stage}_loss")}
         values |= {score_tag(stage, key): float(score) for key, score in self.counts(stage).compute().items()}
-        for tag, value in values.items():  # a class that never occurs has no score: nothing to draw
-            self.log(tag, value, logger=bool(self.loggers) and not math.isnan(value))
+        self.log_dict(values)
 
     def on_validation_epoch_start(self) -> None:
         """Begin counting anew."""
@@ -174,7 +173,7 @@ class SegmentationModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to build the net again and to know what made it."""
-        checkpoint[KEY] = {"format": FORMAT, **self.record}
+        checkpoint[KEY] = {"format": FORMAT, "processes": self.trainer.world_size, **self.record}
         if self._plateau is not None:
             checkpoint[KEY]["plateau"] = self._plateau.state_dict()
 

@@ -1,22 +1,25 @@
 """What happens around the training loop; each file is one concern."""
 
-from segtrain.callbacks.checkpoints import BEST, LAST, KeepLast, keep_best
+from segtrain.callbacks.checkpoints import BEST, LAST, KeepBest, KeepLast
 from segtrain.callbacks.guards import NonFiniteGuard
 from segtrain.callbacks.perf import Speed
 from segtrain.callbacks.pictures import Pictures
 from segtrain.callbacks.progress import StepBar
 from segtrain.callbacks.report import EpochReport
 from segtrain.callbacks.seeding import StepSeeds
+from segtrain.callbacks.stopping import EarlyStop, StopSignal
 
 __all__ = [
     "BEST",
     "LAST",
+    "EarlyStop",
     "EpochReport",
+    "KeepBest",
     "KeepLast",
     "NonFiniteGuard",
     "Pictures",
     "Speed",
     "StepBar",
     "StepSeeds",
-    "keep_best",
+    "StopSignal",
 ]

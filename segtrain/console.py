@@ -28,11 +28,9 @@ KNOWN_WARNINGS = (
     "The number of training batches",  # the running mean is logged at the end of each epoch all the same
     "Checkpoint directory .* exists and is not empty",  # when a run is continued
     "It is recommended to use .*sync_dist",  # values come from torchmetrics objects, which are exact already
-    "The dirpath has changed",  # a run folder that was moved
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # within Lightning
     "Trying to infer the `batch_size`",  # epoch values are logged once, so no batch weighs in
     "The ``compute`` method of metric MeanMetric was called before",  # resumed behind an epoch's last step
-    "Total length of .* across ranks is zero",
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
@@ -28,7 +29,7 @@ class SegmentationDataModule(LightningDataModule):
         pin_memory: page-locked batches for asynchronous copies to a GPU.
 
     Raises:
-        UserError: a value out of range, or fewer training images than processes.
+        UserError: a value out of range.
     """
 
     def __init__(
@@ -42,8 +43,6 @@ class SegmentationDataModule(LightningDataModule):
         pin_memory: bool = False,
     ) -> None:
         super().__init__()
-        # fewer images than processes: some have none to score, and the counts of the others are still exact
-        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.source = source
         self.transform = transform
         self.seed = seed
@@ -62,15 +61,23 @@ class SegmentationDataModule(LightningDataModule):
         return DataLoader(dataset, self.batch_size, sampler=sampler, drop_last=drop_last, **self._loading(self.workers))
 
     def train_batches(self) -> int:
-        """Batches of an epoch, of each process; an incomplete one, whose images would weigh more, is left out.
+        """Batches of an epoch, of each process; an incomplete one, whose images would weigh more, is left out."""
+        images, (_, world) = len(self.source.splits["train"].ids), self._ranks()
+        return max(1, images // world // self.batch_size)
+
+    def check_shares(self, processes: int, splits: Iterable[str]) -> None:
+        """Refuse splits of which a process would get nothing: the others would wait for it without end.
 
         Raises:
             UserError: fewer images than processes.
         """
-        images, (_, world) = len(self.source.splits["train"].ids), self._ranks()
-        if images < world:
-            raise UserError(f"{images} training images cannot be shared by {world} processes")
-        return max(1, images // world // self.batch_size)
+        for split in splits:
+            images = len(self.source.splits[split].ids)
+            if images < processes:
+                raise UserError(
+                    f"the {images} {split} images cannot be shared by {processes} processes; "
+                    "lower trainer.devices or trainer.num_nodes"
+                )
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole images, each exactly once."""
@@ -107,8 +114,8 @@ class SegmentationDataModule(LightningDataModule):
         return int(loop.epoch_progress.current.processed), int(batches) * self.batch_size
 
     def transfer_batch_to_device(self, batch: Batch, device: Any, dataloader_idx: int) -> Batch:
-        """Image and mask; without waiting where the memory is pinned."""
-        image, mask = (t.to(device, non_blocking=True) for t in (batch["image"], batch["mask"]))
+        """Image and mask; without waiting where the memory is pinned (elsewhere it may be reused too early)."""
+        image, mask = (t.to(device, non_blocking=self.pin_memory) for t in (batch["image"], batch["mask"]))
         return {"image": image, "mask": mask, "id": batch["id"]}
 
 

@@ -138,8 +138,7 @@ class SegmentationModule(LightningModule):
         values = {f"{stage}/loss": self._take(f"{stage}_loss")}
         values |= {score_tag(stage, key): float(score) for key, score in self.counts(stage).compute().items()}
         values |= {f"{stage}_probe/{key}": float(score) for key, score in self.probe(stage).compute().items()}
-        for tag, value in values.items():  # a class that never occurs has no score: nothing to draw
-            self.log(tag, value, logger=bool(self.loggers) and not math.isnan(value))
+        self.log_dict(values)
 
     def on_validation_epoch_start(self) -> None:
         """Begin counting anew."""
@@ -195,7 +194,7 @@ class SegmentationModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to build the net again and to know what made it."""
-        checkpoint[KEY] = {"format": FORMAT, **self.record}
+        checkpoint[KEY] = {"format": FORMAT, "processes": self.trainer.world_size, **self.record}
         if self._plateau is not None:
             checkpoint[KEY]["plateau"] = self._plateau.state_dict()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,23 +11,38 @@ from typing import Any
 
 from segtrain.checkpoint import KEY, load_checkpoint
 from segtrain.errors import UserError
+from segtrain.lock import is_alive
 from segtrain.runs import LATEST, Run, find_latest, unfinished
 
-# May change when a run is continued: where and how fast it runs, how long it trains, what it shows and keeps.
-FREE: tuple[str, ...] = (
+# May change when a run is continued: where it runs, how long, what it shows and keeps.
+FREE = (
     "callbacks",
     "checkpoint",
+    "data.cache",
+    "data.cache_gb",
+    "data.name",
+    "data.root",
+    "data.scan_dir",
     "epochs",
+    "init_from",
     "name",
     "num_workers",
     "output_dir",
     "resume",
-    "init_from",
-    "trainer",
-    "data.cache",
+    "trainer.accelerator",
+    "trainer.check",
+    "trainer.limit_test",  # only of the final score
+    "trainer.log_every",
+    # of these three the number of processes matters, which is compared itself
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
 )
-FREE += ("data.cache_gb", "data.root", "data.scan_dir", "data.name")
-BATCH = "batch_size"
+# May change between two epochs, with a warning: what a machine with other memory needs. Within an epoch the images
+# already seen could no longer be told. The rest of `trainer` (clip, limit_train, limit_val) makes another training.
+BETWEEN_EPOCHS = ("batch_size", "trainer.accumulate", "trainer.precision", "trainer.sync_batchnorm")
+PROCESSES = "number of processes"
+EARLY_STOP = "EarlyStop"  # Lightning's callback and ours begin so
 
 
 @dataclass(frozen=True)
@@ -48,12 +64,33 @@ class Resume:
         """Optimizer steps already made."""
         return int(self.content["global_step"])
 
-    def complete(self, epochs: int) -> bool:
-        """Whether the run has ended well and as many epochs are behind it as are asked for."""
-        made = self.content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-        return (
-            Run(self.folder).status == "done" and self.checkpoint.name == Run(self.folder).last.name and made >= epochs
-        )
+    @property
+    def epochs(self) -> int:
+        """Epochs already made."""
+        return int(self.content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+
+    def trained(self, config: Mapping[str, Any]) -> bool:
+        """Whether nothing is left to train: all epochs are made, or it was stopped early and may not go on.
+
+        Args:
+            config: of the command now; more epochs or more patience than before let an early stop go on.
+        """
+        if self.mid_epoch:
+            return False
+        if config["epochs"] > self.content[KEY]["config"]["epochs"]:
+            return False
+        return self.epochs >= config["epochs"] or self._stopped_early(config)
+
+    def _stopped_early(self, config: Mapping[str, Any]) -> bool:
+        nodes = [node for node in config["callbacks"].values() if EARLY_STOP in str(node.get("_target_"))]
+        patience = min((node.get("patience", 3) for node in nodes), default=math.inf)  # 3: Lightning's own
+        states = (state for key, state in self.content["callbacks"].items() if key.startswith(EARLY_STOP))
+        return any(state["wait_count"] >= patience for state in states)
+
+    def complete(self, config: Mapping[str, Any]) -> bool:
+        """Whether the run has ended well and nothing is left to train."""
+        run = Run(self.folder)
+        return run.status == "done" and self.checkpoint.name == run.last.name and self.trained(config)
 
     @property
     def mid_epoch(self) -> bool:
@@ -76,9 +113,7 @@ def find_resume(spec: str | None, output_dir: Path, config_hash: str, say: Calla
     if spec is None:
         return None
     if spec == "auto":
-        folder = unfinished(output_dir, config_hash)
-        # a run that was stopped before its first checkpoint has nothing to continue from
-        return None if folder is None or not any(_checkpoints(folder)) else newest(folder, say)
+        return _find_unfinished(output_dir, config_hash, say)
     path = find_latest(output_dir) if spec == LATEST else Path(spec).expanduser().resolve()
     if path.is_dir():
         return newest(path, say)
@@ -87,22 +122,36 @@ def find_resume(spec: str | None, output_dir: Path, config_hash: str, say: Calla
     return Resume(path.parent.parent, path, load_checkpoint(path))
 
 
+def _find_unfinished(output_dir: Path, config_hash: str, say: Callable[[str], None]) -> Resume | None:
+    for folder in unfinished(output_dir, config_hash):
+        if not any(_checkpoints(folder)):  # stopped before its first checkpoint: nothing to continue from
+            continue
+        if is_alive(folder):
+            say(f"{folder} is passed over: another process is training it")
+            continue
+        return newest(folder, say)
+    return None
+
+
 def newest(folder: Path, say: Callable[[str], None]) -> Resume:
-    """The newest readable checkpoint of a run, last before best where they are of one age.
+    """The readable checkpoint of a run with the most steps, last before best where they have as many.
 
     Raises:
         UserError: none can be read; never starts afresh without a word.
     """
-    found = sorted(_checkpoints(folder), key=lambda path: path.stat().st_mtime, reverse=True)
-    if not found:
-        raise UserError(f"{folder}: no checkpoint to continue from; it ended before its first epoch")
-    for path in found:
+    found: list[Resume] = []
+    unreadable: UserError | None = None
+    for path in _checkpoints(folder):
         try:
-            return Resume(folder, path, load_checkpoint(path))
+            found.append(Resume(folder, path, load_checkpoint(path)))
         except UserError as error:
             say(f"{error}")
             unreadable = error
-    raise UserError(f"{folder}: none of its checkpoints can be read; begin a new run") from unreadable
+    if unreadable is not None and not found:
+        raise UserError(f"{folder}: none of its checkpoints can be read; begin a new run") from unreadable
+    if not found:
+        raise UserError(f"{folder}: no checkpoint to continue from; it ended before its first epoch")
+    return max(found, key=lambda resume: resume.step)  # the first of equals
 
 
 def _checkpoints(folder: Path) -> Iterator[Path]:
@@ -110,29 +159,34 @@ def _checkpoints(folder: Path) -> Iterator[Path]:
     return (path for path in (run.last, run.best) if path.is_file())
 
 
-def check_continuation(resume: Resume, config: Mapping[str, Any], say: Callable[[str], None]) -> None:
+def check_continuation(resume: Resume, config: Mapping[str, Any], processes: int, say: Callable[[str], None]) -> None:
     """Refuse to continue a run with settings that would make it another one.
 
     Args:
         resume: the run and its checkpoint.
         config: of the command now, with the data's task filled in.
+        processes: that train now.
         say: told when a change is allowed but makes a difference.
 
     Raises:
         UserError: listing the settings that differ.
     """
-    before, after = flatten(resume.content[KEY]["config"]), flatten(config)
+    record = resume.content[KEY]
+    before, after = flatten(record["config"]), flatten(config)
+    before[PROCESSES], after[PROCESSES] = record.get("processes", processes), processes
     changed = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
     # a one-cycle schedule is drawn for its number of steps; the others can be drawn out
     free = [key for key in FREE if key != "epochs" or after.get("optim.schedule") != "onecycle"]
     changed = [key for key in changed if not any(key == each or key.startswith(f"{each}.") for each in free)]
-    if BATCH in changed and not resume.mid_epoch:
-        say(f"{BATCH} changes from {before[BATCH]} to {after[BATCH]}: from here on this is another training")
-        changed.remove(BATCH)
+    between = [key for key in changed if key in (*BETWEEN_EPOCHS, PROCESSES)]
+    if between and not resume.mid_epoch:
+        for key in between:
+            say(f"{key} changes from {before.get(key)} to {after.get(key)}: from here on this is another training")
+        changed = [key for key in changed if key not in between]
     if changed:
         listed = "; ".join(f"{key}: {before.get(key)!r} then, {after.get(key)!r} now" for key in changed[:6])
         remedy = "begin a new run with init_from= to change them"
-        where = "in the middle of an epoch " if BATCH in changed else ""
+        where = "in the middle of an epoch " if between and resume.mid_epoch else ""
         raise UserError(f"resume {where}{resume.folder}: settings differ ({listed}); {remedy}")
 
 

@@ -9,14 +9,13 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 from rich.console import Console
 
@@ -25,28 +24,16 @@ from segtrain import checks
 from segtrain.assemble import Parts, Request, assemble, plain
 from segtrain.build import build
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
-from segtrain.checkpoint import KEY, initialise_from, load_checkpoint, load_net, sweep_temporaries
-from segtrain.console import listed, log, log_to, score_table, set_up_logging
+from segtrain.checkpoint import KEY, load_checkpoint, load_net
+from segtrain.console import listed, log, score_table, set_up_logging
 from segtrain.errors import UserError
 from segtrain.evaluation import output_folder, threshold_report, write_tables
-from segtrain.record import config_hash, environment, summarize
-from segtrain.resume import Resume, check_continuation, check_same, find_resume, newest
-from segtrain.runs import (
-    Run,
-    clean_name,
-    find_run,
-    new_folder,
-    point_latest,
-    read_run,
-    set_status,
-    write_json,
-    write_text,
-)
+from segtrain.record import config_hash, summarize
+from segtrain.resume import Resume, check_same
+from segtrain.runs import Run, find_run, read_run, write_json
+from segtrain.session import begin, recorded, terminable
 from segtrain.task import Task
 from segtrain.trainer import build_trainer
-
-FOLDER = "SEGTRAIN_RUN_FOLDER"  # tells the run folder to the processes that Lightning starts
-DEFAULT_MODEL = "unet_tiny"  # not part of a run's name
 
 
 def train(request: Request) -> Run:
@@ -55,37 +42,49 @@ def train(request: Request) -> Run:
     Raises:
         UserError: anything the user can mend, before training starts where possible.
     """
-    started = time.monotonic()
+    started = time.perf_counter()
     set_up_logging()
     if request.sweep is not None and read_run(request.sweep).status == "done":
         check_same(request.sweep, config_hash(plain(request.config)))
         log.info(f"{request.sweep} is done already")
         return read_run(request.sweep)
-    resume = _resume(request)
     parts = assemble(request)
-    if resume is not None:
-        check_continuation(resume, plain(parts.config), log.warning)
-    if resume is not None and resume.complete(request.config.epochs):
-        log.info(f"{resume.folder} is done already, after {request.config.epochs} epochs; epochs=N trains on")
-        return read_run(resume.folder)
-    initial = _initial_weights(parts) if resume is None else ""
-    _trainer(parts, Path(os.devnull), request)  # finds wrong settings before a folder is made
-    folder = resume.folder if resume is not None else _new_folder(request, parts)
-    with _recorded(folder, request, parts, resume):
-        log.info(_headline(parts, request, folder, resume) + initial)
-        trainer, speed = _trainer(parts, folder, request, resume)
+    trial, _, _ = _trainer(parts, Path(os.devnull), request)  # finds wrong settings before a folder is made
+    parts.data.check_shares(trial.world_size, _used_splits(parts))
+    session = begin(request, parts, trial)
+    folder, resume = session.folder, session.resume
+    if session.complete and resume is not None:
+        log.info(f"{folder} is done already, after {resume.epochs} epochs; epochs=N trains on")
+        return read_run(folder)
+    with recorded(session, request, parts):
+        log.info(_headline(parts, request, folder, resume) + session.initial)
+        trainer, speed, stop = _trainer(parts, folder, request, resume, started)
         _describe(trainer, parts, resume)
-        path = None if resume is None else str(resume.checkpoint)
-        trainer.fit(parts.module, datamodule=parts.data, ckpt_path=path, weights_only=True)
+        _fit(trainer, parts, resume, stop)
         scores = score(trainer, parts, Run(folder).best, "test") if "test" in parts.source.splits else {}
         summary = _summary(trainer, parts, request, folder, scores) | {
-            "seconds": round(time.monotonic() - started, 1),
+            "seconds": round(speed.total_seconds(), 1),
             "images_per_s": round(speed.images / max(speed.seconds, 1e-9), 2),
         }
         if trainer.is_global_zero:
             write_json(folder / "summary.json", summary)
             log.info(_closing(parts, folder, scores, summary))
     return read_run(folder)
+
+
+def _used_splits(parts: Parts) -> list[str]:
+    tested = "test" in parts.source.splits and parts.config.trainer.limit_test != 0
+    return ["train", "val", *(["test"] if tested else [])]
+
+
+def _fit(trainer: Trainer, parts: Parts, resume: Resume | None, stop: cb.StopSignal) -> None:
+    path = None if resume is None else str(resume.checkpoint)
+    try:
+        trainer.fit(parts.module, datamodule=parts.data, ckpt_path=path, weights_only=True)
+    except Exception as error:
+        if stop.received:  # by the whole process group: without its loading processes a training cannot end in order
+            raise SIGTERMException from error
+        raise
 
 
 def score(trainer: Trainer, parts: Parts, checkpoint: Path, split: str) -> dict[str, float]:
@@ -97,6 +96,7 @@ def score(trainer: Trainer, parts: Parts, checkpoint: Path, split: str) -> dict[
     if split not in parts.source.splits:
         raise UserError(f"split={split}: the data has only {', '.join(parts.source.splits)}")
     load_net(parts.module.net, load_checkpoint(checkpoint), checkpoint)
+    parts.data.check_shares(trainer.world_size, [split])
     parts.data.test_split = split
     trainer.test(parts.module, datamodule=parts.data, verbose=False)
     return {tag: float(value) for tag, value in trainer.callback_metrics.items() if tag.startswith("test")}
@@ -127,7 +127,8 @@ def evaluate(request: Request) -> dict[str, float]:
         )
     split, table = str(config.split), cb.ImageTable(checks.flag("surface", config.surface))
     trainer = build_trainer(plain(config.trainer), 1, [table], [])
-    scores = score(trainer, parts, checkpoint, split)
+    with terminable():
+        scores = score(trainer, parts, checkpoint, split)
     scores |= table.means()
     log.info(score_table(scores, "test", given, f"{split} split of {parts.source.name}, {checkpoint}"))
     if trainer.is_global_zero:
@@ -139,93 +140,29 @@ def evaluate(request: Request) -> dict[str, float]:
     return scores
 
 
-def _resume(request: Request) -> Resume | None:
-    """The run to continue; a sweep's job continues whatever stands in its folder."""
-    config = request.config
-    if request.sweep is not None and Run(request.sweep).last.is_file():
-        return newest(request.sweep, log.warning)
-    return find_resume(config.resume, Path(config.output_dir), config_hash(plain(config)), log.warning)
-
-
-def _initial_weights(parts: Parts) -> str:
-    """Take over another run's weights where asked to; returns what to say about it."""
-    if parts.config.init_from is None:
-        return ""
-    _, checkpoint = find_run(str(parts.config.init_from), Path(parts.config.output_dir))
-    left = initialise_from(parts.module.net, checkpoint)
-    return f"\nweights from {checkpoint}" + (f"; new: {', '.join(left[:4])}" if left else "")
-
-
-def _new_folder(request: Request, parts: Parts) -> Path:
-    config, choices = parts.config, request.choices
-    if _rank() != 0 and FOLDER in os.environ:
-        return Path(os.environ[FOLDER])
-    output_dir = Path(config.output_dir)
-    if request.sweep is not None:
-        folder = request.sweep
-        folder.mkdir(parents=True, exist_ok=True)
-    else:
-        model = "" if choices.get("model") == DEFAULT_MODEL else f"-{choices.get('model')}"
-        label = f"{choices.get('loss')}-{choices.get('aug')}{model}-s{config.seed}"
-        folder = new_folder(output_dir / clean_name(str(config.name or parts.source.name)), label)
-    os.environ[FOLDER] = str(folder)
-    return folder
-
-
-@contextmanager
-def _recorded(folder: Path, request: Request, parts: Parts, resume: Resume | None) -> Iterator[None]:
-    """Write down what is run; note its status; keep its log."""
-    if _rank() != 0:
-        yield
-        return
-    if resume is None:
-        env = environment() | {"command": shlex.join(sys.argv), "config_hash": config_hash(plain(request.config))}
-        write_json(folder / "env.json", env | {"data": parts.source.fingerprint})
-        words = [_from_anywhere(word) for word in request.overrides]
-        write_text(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(words)))
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(parts.config, resolve=True))
-    set_status(folder, "running")
-    sweep_temporaries(folder / "checkpoints")
-    point_latest(Path(parts.config.output_dir), folder)
-    handler = log_to(folder / "train.log")
-    try:
-        yield
-        set_status(folder, "done")
-    except BaseException:
-        set_status(folder, "failed")
-        raise
-    finally:
-        log.removeHandler(handler)
-        handler.close()
-        os.environ.pop(FOLDER, None)
-
-
-def _from_anywhere(word: str) -> str:
-    """data.root=... as an absolute path, so that a run is evaluated and continued from any folder."""
-    key, _, value = word.partition("=")
-    if key != "data.root":
-        return word
-    path = value.strip("'\"")
-    return f"{key}={Path(path).expanduser().resolve()}"
-
-
-def _trainer(parts: Parts, folder: Path, request: Request, resume: Resume | None = None) -> tuple[Trainer, cb.Speed]:
-    config, checkpoints, speed = parts.config, folder / "checkpoints", cb.Speed()
+def _trainer(
+    parts: Parts, folder: Path, request: Request, resume: Resume | None = None, started: float = 0.0
+) -> tuple[Trainer, cb.Speed, cb.StopSignal]:
+    config, checkpoints, speed = parts.config, folder / "checkpoints", cb.Speed(started)
     extra = {name: node for name, node in config.callbacks.items() if name != "pictures"}
+    last = cb.KeepLast(checkpoints, config.checkpoint.every_steps, config.checkpoint.every_minutes)
+    stop = cb.StopSignal(last)
     around: list[Callback] = [
         cb.StepSeeds(config.seed),
         cb.NonFiniteGuard(config.trainer.check, config.trainer.log_every),
         speed,
         cb.Pictures(config.callbacks.pictures.samples, folder / "plots"),
         cb.StepBar(Console()),
-        cb.EpochReport(log.info, folder / "metrics.csv", config.monitor, config.monitor_mode),
         *(build(node, f"callbacks.{name}", request.allow) for name, node in extra.items()),
-        cb.keep_best(checkpoints, config.monitor, config.monitor_mode),
-        cb.KeepLast(checkpoints, config.checkpoint.every_steps, config.checkpoint.every_minutes),
+        stop,
+        cb.EpochReport(log.info, folder / "metrics.csv", config.monitor, config.monitor_mode),
+        cb.KeepBest(checkpoints, config.monitor, config.monitor_mode),
+        last,
     ]
-    purge = None if resume is None else resume.step
-    logger = EventFile(folder, purge)
-    return build_trainer(plain(config.trainer), config.epochs, around, [logger], config.deterministic), speed
+    logger = EventFile(folder, None if resume is None else resume.step)
+    # a run that was stopped early has only its test left
+    epochs = resume.epochs if resume is not None and resume.trained(plain(config)) else config.epochs
+    return build_trainer(plain(config.trainer), epochs, around, [logger], config.deterministic), speed, stop
 
 
 def _describe(trainer: Trainer, parts: Parts, resume: Resume | None) -> None:
@@ -279,7 +216,3 @@ def _closing(parts: Parts, folder: Path, scores: Mapping[str, float], summary: M
         f"  tensorboard --logdir {parts.config.output_dir}",
     ]
     return "\n".join(lines)
-
-
-def _rank() -> int:
-    return int(getattr(rank_zero_only, "rank", 0))

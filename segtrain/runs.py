@@ -95,7 +95,10 @@ def clean_name(text: str) -> str:
 def point_latest(output_dir: Path, folder: Path) -> None:
     """Make outputs/latest point to a run; a text file where links are not allowed."""
     link, temporary = output_dir / LATEST, output_dir / f".{LATEST}.{os.getpid()}"
-    target = os.path.relpath(folder, output_dir)
+    try:
+        target = os.path.relpath(folder, output_dir)
+    except ValueError:  # Windows: on another drive
+        target = str(folder.resolve())
     try:
         temporary.symlink_to(target, target_is_directory=True)
     except OSError:
@@ -137,8 +140,8 @@ def find_run(spec: str, output_dir: Path) -> tuple[Path, Path]:
     raise UserError(f"run={spec}: {run.folder} has no checkpoint, it ended before its first epoch")
 
 
-def unfinished(output_dir: Path, config_hash: str) -> Path | None:
-    """The newest run of the same configuration that has not ended well; None where there is none."""
+def unfinished(output_dir: Path, config_hash: str) -> list[Path]:
+    """The runs of the same configuration that have not ended well, newest first."""
     found = []
     for record in output_dir.glob("**/env.json"):
         run = Run(record.parent)
@@ -148,7 +151,7 @@ def unfinished(output_dir: Path, config_hash: str) -> Path | None:
             continue
         if same and run.status not in ("done", "pruned"):
             found.append((record.stat().st_mtime, run.folder))
-    return max(found)[1] if found else None
+    return [folder for _, folder in sorted(found, reverse=True)]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -19,8 +19,10 @@ def derive(*parts: int | str) -> int:
 
 
 def seed_torch(seed: int) -> None:
-    """Seed the CPU's and each initialised CUDA device's default generator (100 x faster than manual_seed)."""
+    """Seed the default generators of CPU, MPS and initialised CUDA devices (100 x faster than manual_seed)."""
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         for generator in torch.cuda.default_generators:
             generator.manual_seed(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)

@@ -13,7 +13,8 @@ from segtrain import checks
 from segtrain.checkpoint import AtomicCheckpointIO
 from segtrain.errors import UserError
 
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+FLOAT16 = "16-mixed"
+PRECISIONS = ("auto", "32-true", "bf16-mixed", FLOAT16)
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 
 
@@ -27,9 +28,11 @@ def build_trainer(
     """The trainer for a configuration of the group `trainer`.
 
     Raises:
-        UserError: a value out of range, or an accelerator that is not there.
+        UserError: a value out of range, float16, or an accelerator that is not there.
     """
     accelerator = choose_accelerator(config["accelerator"])
+    if config["precision"] == FLOAT16:  # its scaled gradients overflow at times, which would count as non-finite
+        raise UserError(f"trainer.precision={FLOAT16} is for prediction alone; use bf16-mixed or 32-true")
     return Trainer(
         accelerator=accelerator,
         devices=config["devices"],
@@ -78,8 +81,8 @@ def choose_precision(requested: str, accelerator: str) -> str:
         UserError: unknown precision, or float16 on a CPU.
     """
     checks.choice("trainer.precision", requested, PRECISIONS)
-    if requested == "16-mixed" and accelerator == "cpu":
-        raise UserError("trainer.precision=16-mixed does not train on a CPU; use bf16-mixed or 32-true")
+    if requested == FLOAT16 and accelerator == "cpu":
+        raise UserError(f"trainer.precision={FLOAT16} is for GPUs; use bf16-mixed or 32-true")
     if requested != "auto":
         return requested
     return "bf16-mixed" if has_native_bf16(accelerator) else "32-true"

@@ -115,7 +115,7 @@ def test_misspelt_words_are_answered_with_the_right_one(
         (["loss=bce", "task=multiclass"], "use loss=ce"),
         (["model.width=0"], "model.width must be a whole number >= 1"),
         (["trainer=gpu"], "torch finds no such device here"),
-        (["trainer.precision=16-mixed"], "does not train on a CPU"),
+        (["trainer.precision=16-mixed"], "is for prediction alone; use bf16-mixed or 32-true"),
         (["trainer.precision=8"], "trainer.precision must be one of"),
         (["trainer.check=never"], "trainer.check must be one of log, step"),
         (["checkpoint.every_steps=0"], "checkpoint.every_steps must be a whole number >= 1"),

@@ -17,7 +17,7 @@ class Poison(Callback):
     """Makes one place of one training step NaN.
 
     Args:
-        place: "loss", "gradient" or "image".
+        place: "loss", "gradient", "image" or "validation".
         step: optimizer step at which it does so.
     """
 
@@ -28,6 +28,10 @@ class Poison(Callback):
         if self.place == "image" and trainer.global_step == self.step:
             batch["image"] = torch.full(batch["image"].shape, torch.nan)
         if self.place == "loss" and trainer.global_step == self.step:
+            pl_module.net.net.head.bias.data.fill_(torch.nan)
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        if self.place == "validation" and trainer.global_step == self.step:
             pl_module.net.net.head.bias.data.fill_(torch.nan)
 
     def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
@@ -61,3 +65,13 @@ def test_the_samples_of_the_step_are_named(tmp_path: Path, capsys: pytest.Captur
     assert main(["train", *words, poison, "--allow", "tests"]) == 1
     named = capsys.readouterr().err.partition("since the last check: ")[2].partition(".")[0]
     assert named.count("train_") == 4
+
+
+def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*tiny.SYNTHETIC, *tiny.FAST, "epochs=3", f"output_dir={tmp_path}"]
+    poison = "+callbacks.poison={_target_:tests.test_guards.Poison,place:validation,step:4}"  # behind epoch 2
+    assert main(["train", *words, poison, "--allow", "tests"]) == 1
+    assert "the validation loss of epoch 2 is not finite (nan)" in capsys.readouterr().err
+    run = tiny.read_run(tiny.find_latest(tmp_path))
+    assert run.status == "failed"
+    assert torch.load(run.last, weights_only=True)["global_step"] == 2

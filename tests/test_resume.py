@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import csv
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from segtrain.callbacks import KeepLast
 from segtrain.cli import main
-from segtrain.runs import Run, find_latest, read_run
+from segtrain.errors import UserError
+from segtrain.resume import Resume, check_continuation, newest
+from segtrain.runs import Run, find_latest, read_run, set_status
 from tests import tiny
 
 # 10 images in batches of 4: an epoch has 2 steps, three epochs have 6
@@ -155,3 +162,166 @@ def test_a_moved_run_folder_is_continued_where_it_is(tmp_path: Path) -> None:
         main(["train", f"resume={moved}", "epochs=2", "optim.schedule=cosine", f"output_dir={tmp_path / 'here'}"]) == 0
     )
     assert torch.load(Run(moved).last, weights_only=True)["epoch"] == 1
+
+
+def edit(run: Run, change: Callable[[dict[str, Any]], None]) -> None:
+    """Rewrite last.ckpt."""
+    checkpoint = torch.load(run.last, weights_only=True)
+    change(checkpoint)
+    torch.save(checkpoint, run.last)
+
+
+def state_of(checkpoint: dict[str, Any], callback: str) -> dict[str, Any]:
+    """What a checkpoint holds of a callback."""
+    (state,) = (value for key, value in checkpoint["callbacks"].items() if key.startswith(callback))
+    assert isinstance(state, dict)
+    return state
+
+
+@pytest.mark.parametrize("name", ["here", "moved"])
+def test_a_worse_epoch_does_not_replace_the_best_of_a_moved_run(tmp_path: Path, name: str) -> None:
+    run = tiny.train(tmp_path, "epochs=1", "optim.schedule=constant")
+    # no epoch can reach this score
+    edit(run, lambda checkpoint: state_of(checkpoint, "KeepBest").update(best_model_score=torch.tensor(2.0)))
+    folder = run.folder if name == "here" else Path(shutil.move(run.folder, tmp_path / name))
+    best = Run(folder).best.read_bytes()
+    assert main(["train", f"resume={folder}", "epochs=2", f"output_dir={tmp_path}"]) == 0
+    assert Run(folder).best.read_bytes() == best
+
+
+def test_a_moved_run_without_its_best_makes_a_new_one(tmp_path: Path) -> None:
+    run = tiny.train(tmp_path, "epochs=1", "optim.schedule=constant")
+    edit(run, lambda checkpoint: state_of(checkpoint, "KeepBest").update(best_model_score=torch.tensor(2.0)))
+    run.best.unlink()
+    assert main(["train", "resume=latest", "epochs=2", f"output_dir={tmp_path}"]) == 0
+    assert run.best.is_file()
+
+
+def test_another_number_of_processes_is_refused_within_an_epoch_and_allowed_after_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", *tiny.SYNTHETIC, *tiny.FAST, *STEPS, f"output_dir={tmp_path}"]
+    again = ["train", "resume=latest", f"output_dir={tmp_path}", "~callbacks.stop"]
+    for step in (3, 2):
+        assert main([*command, *tiny.stop_at(step)]) == 1
+        run = read_run(find_latest(tmp_path))
+        edit(run, lambda checkpoint: checkpoint["segtrain"].update(processes=2))
+        capsys.readouterr()
+        assert main(again) == (1 if step == 3 else 0)
+        said = capsys.readouterr()
+        assert ("in the middle of an epoch" in said.err) == (step == 3)
+        assert ("number of processes: 2 then, 1 now" in said.err) == (step == 3)
+        assert ("number of processes changes from 2 to 1" in said.out) == (step == 2)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Resume]:
+    """Two runs: one stopped within its second epoch, one behind its first."""
+    found = {}
+    for place, step in (("within", 3), ("behind", 2)):
+        output = tmp_path_factory.mktemp(place)
+        command = ["train", *tiny.SYNTHETIC, *tiny.FAST, *STEPS, "trainer=cpu", f"output_dir={output}"]
+        assert main([*command, *tiny.stop_at(step)]) == 1
+        found[place] = newest(find_latest(output), print)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "refused", "said"),
+    [
+        ("accumulate", 2, ["within"], ["behind"]),
+        ("precision", "32-true", ["within"], ["behind"]),
+        ("sync_batchnorm", True, ["within"], ["behind"]),
+        ("clip", 0.5, ["within", "behind"], []),
+        ("limit_train", 1, ["within", "behind"], []),
+        ("limit_val", 1, ["within", "behind"], []),
+        ("limit_test", 1, [], []),
+        ("log_every", 1, [], []),
+        ("check", "step", [], []),
+        ("accelerator", "gpu", [], []),
+        ("devices", "auto", [], []),
+        ("num_nodes", 2, [], []),
+        ("strategy", "ddp", [], []),
+    ],
+)
+def test_what_of_the_trainer_may_change(
+    stopped: dict[str, Resume], key: str, value: object, refused: list[str], said: list[str]
+) -> None:
+    for place, resume in stopped.items():
+        config = copy.deepcopy(resume.content["segtrain"]["config"])
+        assert config["trainer"][key] != value
+        config["trainer"][key] = value
+        lines: list[str] = []
+        if place in refused:
+            with pytest.raises(UserError, match=f"trainer.{key}: "):
+                check_continuation(resume, config, 1, lines.append)
+        else:
+            check_continuation(resume, config, 1, lines.append)
+        assert any(f"trainer.{key} changes from" in line for line in lines) == (place in said)
+
+
+EARLY = ["callbacks=early_stop", "callbacks.early_stop.patience=1", "lr=1e-12", "epochs=9", "optim.schedule=constant"]
+
+
+def test_a_run_that_was_stopped_early_goes_on_only_with_more_patience_or_epochs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tiny.train(tmp_path, *EARLY)
+    stopped = len(curves(run))
+    assert stopped < 5
+    again = ["train", "resume=latest", f"output_dir={tmp_path}"]
+    assert main(again) == 0
+    assert f"is done already, after {stopped} epochs" in capsys.readouterr().out
+    (run.folder / "summary.json").unlink()
+    set_status(run.folder, "failed")  # in its test
+    assert main(again) == 0
+    assert len(curves(run)) == stopped
+    assert (run.folder / "summary.json").is_file()
+    assert main([*again, "callbacks.early_stop.patience=3"]) == 0
+    assert len(curves(run)) == stopped + 2
+    assert main([*again, "callbacks.early_stop.patience=3", "epochs=10"]) == 0
+    assert len(curves(run)) == stopped + 3
+
+
+def test_the_checkpoint_with_the_most_steps_is_continued(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.last.parent.mkdir()
+
+    def chosen(last: int, best: int) -> str:
+        for path, step in ((run.last, last), (run.best, best)):
+            torch.save({"segtrain": {}, "global_step": step}, path)
+        os.utime(run.last, (1, 1) if last == best else None)
+        os.utime(run.best, (1, 1) if last < best else None)
+        return newest(tmp_path, print).checkpoint.name
+
+    assert chosen(2, 4) == "best.ckpt"  # although last.ckpt is the newer file
+    assert chosen(4, 2) == "last.ckpt"
+    assert chosen(4, 4) == "last.ckpt"
+
+
+def test_the_summary_counts_all_sessions(tmp_path: Path) -> None:
+    command = ["train", *tiny.SYNTHETIC, *tiny.FAST, *STEPS, f"output_dir={tmp_path}"]
+    assert main([*command, *tiny.stop_at(3)]) == 1
+    run = read_run(find_latest(tmp_path))
+    counted = state_of(torch.load(run.last, weights_only=True), "Speed")
+    assert counted["images"] == 3 * 4
+    assert 0 < counted["seconds"] < counted["total"]
+    edit(run, lambda checkpoint: state_of(checkpoint, "Speed").update(images=10**9, seconds=1000.0, total=3000.0))
+    assert main(["train", "resume=latest", f"output_dir={tmp_path}", "~callbacks.stop"]) == 0
+    summary = read_run(run.folder).summary
+    assert 3000 < summary["seconds"] < 3600
+    assert 10**9 / 1600 < summary["images_per_s"] <= 10**9 / 1000
+
+
+def test_a_kill_right_after_the_save_loses_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = KeepLast.save
+
+    def killed(self: KeepLast, trainer: Any) -> None:
+        save(self, trainer)
+        raise RuntimeError("killed by the test")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KeepLast, "save", killed)
+        assert main(["train", *tiny.SYNTHETIC, *tiny.FAST, f"output_dir={tmp_path}"]) == 1
+    assert main(["train", "resume=latest", f"output_dir={tmp_path}"]) == 0
+    assert [row["epoch"] for row in curves(read_run(find_latest(tmp_path)))] == ["1", "2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -72,6 +73,15 @@ def test_latest_works_where_links_are_not_allowed(tmp_path: Path, monkeypatch: p
     assert find_latest(tmp_path) == tmp_path / "data" / "one"
 
 
+def test_latest_may_point_to_another_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: object) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")  # as on Windows
+
+    monkeypatch.setattr("os.path.relpath", refused)
+    point_latest(tmp_path, make_run(tmp_path / "data" / "one"))
+    assert find_latest(tmp_path) == tmp_path / "data" / "one"
+
+
 def test_runs_are_found_by_folder_file_and_word(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "data" / "one")
     point_latest(tmp_path, folder)
@@ -88,10 +98,13 @@ def test_runs_are_found_by_folder_file_and_word(tmp_path: Path) -> None:
 def test_the_unfinished_run_of_a_configuration(tmp_path: Path) -> None:
     make_run(tmp_path / "d" / "done", "done")
     make_run(tmp_path / "d" / "other", "failed", "b")
-    assert unfinished(tmp_path, "a") is None
+    assert unfinished(tmp_path, "a") == []
     stopped = make_run(tmp_path / "sweeps" / "grid" / "stopped", "running")
     (make_run(tmp_path / "d" / "broken", "running") / "env.json").write_text("{")
-    assert unfinished(tmp_path, "a") == stopped
+    assert unfinished(tmp_path, "a") == [stopped]
+    newer = make_run(tmp_path / "d" / "newer", "failed")
+    os.utime(stopped / "env.json", (1, 1))
+    assert unfinished(tmp_path, "a") == [newer, stopped]
 
 
 def test_a_run_without_a_summary_has_no_score(tmp_path: Path) -> None:

@@ -46,3 +46,11 @@ def test_seed_torch_is_manual_seed() -> None:
     assert torch.equal(torch.rand(5), expected)
     seed_torch(derive(0))
     assert not torch.equal(torch.rand(5), expected)
+
+
+def test_the_generator_of_mps_is_seeded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "manual_seed", seeds.append)
+    seed_torch(7)
+    assert seeds == [7]

@@ -9,7 +9,7 @@ import torch
 
 from segtrain import trainer
 from segtrain.cli.compose import compose
-from segtrain.datamodule import worker_count
+from segtrain.datamodule import SegmentationDataModule, worker_count
 from segtrain.errors import UserError
 
 
@@ -51,3 +51,28 @@ def test_a_loader_gets_the_cores_that_training_leaves(monkeypatch: pytest.Monkey
     assert worker_count(5, on_gpu=False) == 5
     with pytest.raises(UserError, match=r"num_workers \(or auto\) must be a whole number >= 0, got 'many'"):
         worker_count("many", on_gpu=False)
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_only_pinned_memory_is_copied_without_waiting(pinned: bool) -> None:
+    asked: list[bool] = []
+
+    class Watched(torch.Tensor):
+        def to(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+            asked.append(kwargs["non_blocking"])
+            return self
+
+    source: Any = None
+    transform: Any = None
+    data = SegmentationDataModule(source, transform, 0, 1, 1, 0, pin_memory=pinned)
+    batch: Any = {"image": torch.zeros(1).as_subclass(Watched), "mask": torch.zeros(1).as_subclass(Watched), "id": []}
+    data.transfer_batch_to_device(batch, "cpu", 0)
+    assert asked == [pinned, pinned]
+
+
+def test_float16_is_for_prediction_alone() -> None:
+    with pytest.raises(UserError, match="is for prediction alone; use bf16-mixed or 32-true"):
+        trainer.build_trainer(settings("trainer.precision=16-mixed"), 1, [], [])
+    assert trainer.choose_precision("16-mixed", "gpu") == "16-mixed"
+    with pytest.raises(UserError, match="is for GPUs"):
+        trainer.choose_precision("16-mixed", "cpu")

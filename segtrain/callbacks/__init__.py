@@ -1,6 +1,6 @@
 """What happens around the training loop; each file is one concern."""
 
-from segtrain.callbacks.checkpoints import BEST, LAST, KeepLast, keep_best
+from segtrain.callbacks.checkpoints import BEST, LAST, KeepBest, KeepLast
 from segtrain.callbacks.guards import NonFiniteGuard
 from segtrain.callbacks.images import ImageTable
 from segtrain.callbacks.perf import Speed
@@ -8,17 +8,20 @@ from segtrain.callbacks.pictures import Pictures
 from segtrain.callbacks.progress import StepBar
 from segtrain.callbacks.report import EpochReport
 from segtrain.callbacks.seeding import StepSeeds
+from segtrain.callbacks.stopping import EarlyStop, StopSignal
 
 __all__ = [
     "BEST",
     "LAST",
+    "EarlyStop",
     "EpochReport",
     "ImageTable",
+    "KeepBest",
     "KeepLast",
     "NonFiniteGuard",
     "Pictures",
     "Speed",
     "StepBar",
     "StepSeeds",
-    "keep_best",
+    "StopSignal",
 ]

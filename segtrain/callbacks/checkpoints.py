@@ -18,18 +18,38 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 CLOCK_STEPS = 20  # processes agree about the time every so many steps, not at each
 
 
-def keep_best(folder: Path, monitor: str, mode: str) -> ModelCheckpoint:
-    """Keeps the checkpoint with the best monitored score, written at the end of its epoch."""
-    return ModelCheckpoint(
-        dirpath=folder,
-        filename=Path(BEST).stem,
-        monitor=monitor,
-        mode=mode,
-        save_top_k=1,
-        auto_insert_metric_name=False,
-        enable_version_counter=False,
-        save_on_train_epoch_end=True,
-    )
+class KeepBest(ModelCheckpoint):
+    """Keeps the checkpoint with the best monitored score, written at the end of its epoch.
+
+    Args:
+        folder: where best.ckpt goes.
+        monitor: the score.
+        mode: "max" or "min".
+    """
+
+    def __init__(self, folder: Path, monitor: str, mode: str) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename=Path(BEST).stem,
+            monitor=monitor,
+            mode=mode,
+            save_top_k=1,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        )
+        self.path = str(Path(str(self.dirpath)) / BEST)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the best score as that of this folder's best.ckpt, wherever the folder stood before.
+
+        (Lightning forgets the score where the folder has moved, and the next epoch would be the best again.)
+        """
+        if not Path(self.path).is_file():
+            return
+        here: dict[str, Any] = {"dirpath": self.dirpath, "best_model_path": self.path, "kth_best_model_path": self.path}
+        here["best_k_models"] = {self.path: state_dict["best_model_score"]}
+        super().load_state_dict(state_dict | here)
 
 
 class KeepLast(Checkpoint):
@@ -58,13 +78,16 @@ class KeepLast(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save where it is due and the state is one that training can continue from."""
-        at_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if at_step and not trainer.is_last_batch and self._due(trainer):
-            self._save(trainer)
+        if self.resumable(trainer, batch_idx) and self._due(trainer):
+            self.save(trainer)
+
+    def resumable(self, trainer: Trainer, batch_idx: int) -> bool:
+        """Whether training could continue from the state behind this batch."""
+        return (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the finished epoch."""
-        self._save(trainer)
+        self.save(trainer)
 
     def _due(self, trainer: Trainer) -> bool:
         step = trainer.global_step
@@ -75,6 +98,7 @@ class KeepLast(Checkpoint):
         late = time.monotonic() - self._saved_at > self.every_seconds
         return bool(trainer.strategy.reduce_boolean_decision(late, all=False))
 
-    def _save(self, trainer: Trainer) -> None:
+    def save(self, trainer: Trainer) -> None:
+        """Write last.ckpt; all processes must call this."""
         trainer.save_checkpoint(self.path)
         self._saved_at = time.monotonic()

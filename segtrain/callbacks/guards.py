@@ -6,6 +6,7 @@ checkpoint; so no file ever holds non-finite weights, and NaN is never the best.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,6 +79,21 @@ class NonFiniteGuard(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Never score a net that is broken."""
         self.read(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop where the validation loss, which the module has read already, is not finite.
+
+        Raises:
+            UserError: it is not.
+        """
+        loss = float(trainer.callback_metrics.get("val/loss", 0.0))
+        if not math.isfinite(loss):
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            raise UserError(
+                f"training stopped: the validation loss of epoch {trainer.current_epoch + 1} is not finite ({loss}); "
+                f"learning rate {rate:.3g}. Lower lr, or look at the validation images; the checkpoints are those of "
+                "earlier epochs"
+            )
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Never write a net that is broken."""

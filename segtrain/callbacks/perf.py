@@ -11,18 +11,38 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class Speed(Callback):
     """Logs perf/images_per_s and perf/data_wait (in [0, 1]) of each epoch's training part.
 
+    Its sums are kept in checkpoints: a run that was continued counts all sessions, each up to what is continued.
+
+    Args:
+        started: when this session began, by time.perf_counter().
+
     Attributes:
-        images: trained on in this session, all processes together.
-        seconds: spent training in this session, without validation.
+        images: trained on, all processes together.
+        seconds: spent training, without validation.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, started: float) -> None:
         self.images, self.seconds, self.epoch_seconds = 0, 0.0, 1e-9
+        self._session = started
         self._begin_epoch()
+
+    def total_seconds(self) -> float:
+        """From the start of each session to its end."""
+        return time.perf_counter() - self._session
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far, with those of the epoch that is being trained."""
+        seconds = self.seconds + (self._ready_at - self._started if self._epoch_images else 0.0)
+        return {"images": self.images + self._epoch_images, "seconds": seconds, "total": self.total_seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.images, self.seconds = state_dict["images"], state_dict["seconds"]
+        self._session -= state_dict["total"]
 
     def _begin_epoch(self) -> None:
         self._started = self._ready_at = time.perf_counter()
-        self._waited, self._epoch_images = 0.0, 0
+        self._waited, self._epoch_images, self._rate = 0.0, 0, 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock; an epoch that is continued in its middle has no start of its own."""
@@ -49,8 +69,9 @@ class Speed(Callback):
         self.images += self._epoch_images
         self.epoch_seconds = max(self._ready_at - self._started, 1e-9)
         self.seconds += self.epoch_seconds
+        self._rate, self._epoch_images = self._epoch_images / self.epoch_seconds, 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the epoch's figures."""
-        pl_module.log("perf/images_per_s", self._epoch_images / self.epoch_seconds)
+        pl_module.log("perf/images_per_s", self._rate)
         pl_module.log("perf/data_wait", self._waited / self.epoch_seconds)

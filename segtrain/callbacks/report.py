@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 
 SHOWN = ("train/loss", "val/loss", "val/iou", "val/dice")
 FIRST = ["epoch", "step"]
@@ -16,10 +17,11 @@ FIRST = ["epoch", "step"]
 Row = dict[str, str]
 
 
-class EpochReport(Callback):
-    """Reports an epoch once all of its values are known, which is when the next one starts or training ends.
+class EpochReport(Checkpoint):
+    """Reports an epoch once all of its values are known, and before it is saved: no saved epoch lacks its row.
 
-    (In on_train_epoch_end callbacks come before the module, which has not logged its losses yet.)
+    (A Checkpoint, because Lightning calls these behind the module, which logs its losses in on_train_epoch_end; it
+    must stand before the callbacks that save.)
 
     Args:
         say: prints a line.
@@ -32,7 +34,6 @@ class EpochReport(Callback):
         self.say, self.path = say, path
         self.monitor, self.sign = monitor, (1 if mode == "max" else -1)
         self._best = -math.inf
-        self._done: tuple[int, int] | None = None
         self._started = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -45,27 +46,19 @@ class EpochReport(Callback):
         self._started = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the epoch before."""
-        self._report(trainer)
+        """Start the clock."""
         self._started = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note which epoch is to be reported."""
-        self._done = (trainer.current_epoch + 1, trainer.global_step)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the last epoch."""
-        self._report(trainer)
-
-    def _report(self, trainer: Trainer) -> None:
-        if self._done is None or not trainer.is_global_zero:
+        """Report the epoch."""
+        if not trainer.is_global_zero:
             return
-        epoch, step = self._done
+        epoch = trainer.current_epoch + 1
         values = {key: float(value) for key, value in sorted(trainer.callback_metrics.items())}
-        row = {"epoch": str(epoch), "step": str(step)} | {key: f"{value:.8g}" for key, value in values.items()}
+        row = {"epoch": str(epoch), "step": str(trainer.global_step)}
+        row |= {key: f"{value:.8g}" for key, value in values.items()}
         write_rows(self.path, [*(r for r in read_rows(self.path) if r["epoch"] != row["epoch"]), row])
         self.say(self._line(epoch, trainer.max_epochs, values))
-        self._done = None
 
     def _line(self, epoch: int, epochs: int | None, values: dict[str, float]) -> str:
         shown = dict.fromkeys((*SHOWN, self.monitor))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,9 @@ class EventFile(TensorBoardLogger):
         super().__init__(str(folder), name="", version="", default_hp_metric=False, purge_step=purge_step)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log scalars; Lightning's "epoch" would be the first chart on the page."""
-        super().log_metrics({tag: value for tag, value in metrics.items() if tag != "epoch"}, step)
+        """Log scalars, but not NaN (a class that does not occur) nor "epoch", which would be the first chart."""
+        shown = {tag: value for tag, value in metrics.items() if tag != "epoch" and not math.isnan(value)}
+        super().log_metrics(shown, step)
 
     def save(self) -> None:
         """Flush; Lightning's own also writes an empty hparams.yaml."""

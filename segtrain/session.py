@@ -1,0 +1,210 @@
+"""One sitting at a run: its folder, which all processes agree on, its lock, its status, its log.
+
+Process 0 decides which run is continued or what folder a new one gets. Processes that Lightning starts read it
+from the environment; those that torchrun or srun started are told over their common process group.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from omegaconf import OmegaConf
+
+from segtrain.assemble import Parts, Request, plain
+from segtrain.checkpoint import initialise_from, load_checkpoint, sweep_temporaries
+from segtrain.console import log, log_to
+from segtrain.errors import UserError
+from segtrain.lock import RunLock
+from segtrain.record import config_hash, environment
+from segtrain.resume import Resume, check_continuation, find_resume, newest
+from segtrain.runs import Run, clean_name, find_run, new_folder, point_latest, set_status, write_json, write_text
+
+FOLDER, CHECKPOINT = "SEGTRAIN_RUN_FOLDER", "SEGTRAIN_RUN_CHECKPOINT"  # for the processes that Lightning starts
+TERMINATED = 128 + 15  # exit code of a process that was asked to end by signal 15, SIGTERM
+DEFAULT_MODEL = "unet_tiny"  # not part of a run's name
+
+
+@dataclass(frozen=True)
+class Session:
+    """What process 0 decided.
+
+    Args:
+        folder: of the run.
+        resume: what is continued; None for a new run.
+        complete: nothing is left to do.
+        initial: what to say about weights taken over from another run.
+        lock: of process 0, until the session ends.
+    """
+
+    folder: Path
+    resume: Resume | None = None
+    complete: bool = False
+    initial: str = ""
+    lock: RunLock | None = None
+
+
+def begin(request: Request, parts: Parts, trainer: Trainer) -> Session:
+    """Find the run to continue, or make a folder; the same in each process.
+
+    Raises:
+        UserError: no such run, one that may not be continued or is being trained, or a folder that cannot be made.
+    """
+    check_launch(trainer)
+    environment: Any = getattr(trainer.strategy, "cluster_environment", None)
+    if trainer.world_size == 1 or isinstance(environment, LightningEnvironment):
+        if trainer.global_rank == 0:
+            return _decide(request, parts, trainer.world_size)
+        if FOLDER not in os.environ:
+            raise UserError("several machines: start the processes with torchrun or srun")
+        return _follow(parts, os.environ[FOLDER], os.environ.get(CHECKPOINT, ""), complete=False)
+    return _agree(request, parts, trainer)
+
+
+def check_launch(trainer: Trainer) -> None:
+    """Refuse several processes that would each train alone.
+
+    Raises:
+        UserError: torchrun or srun started several, but the trainer is for one.
+    """
+    count = "WORLD_SIZE" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_STEP_NUM_TASKS"
+    started = int(os.environ.get(count, 1))
+    if started > 1 and trainer.world_size == 1:
+        raise UserError(
+            f"{started} processes were started ({count}), but the trainer is for one; "
+            "use trainer=ddp trainer.devices=PROCESSES_PER_MACHINE trainer.num_nodes=MACHINES"
+        )
+
+
+def _agree(request: Request, parts: Parts, trainer: Trainer) -> Session:
+    """Process 0 decides and tells the others, its errors too, so that none waits for it in vain."""
+    trainer.strategy.setup_environment()
+    session: Session | None = None
+    told = ("", "", False, "")
+    if trainer.global_rank == 0:
+        try:
+            session = _decide(request, parts, trainer.world_size)
+            checkpoint = "" if session.resume is None else str(session.resume.checkpoint.absolute())
+            told = (str(session.folder.absolute()), checkpoint, session.complete, "")
+        except UserError as error:
+            told = ("", "", False, str(error))
+    folder, checkpoint, complete, refusal = trainer.strategy.broadcast(told)
+    if refusal:
+        raise UserError(refusal)
+    return session or _follow(parts, folder, checkpoint, complete)
+
+
+def _follow(parts: Parts, folder: str, checkpoint: str, complete: bool) -> Session:
+    """What process 0 has told."""
+    if not checkpoint:
+        return Session(Path(folder), None, complete, initial_weights(parts))
+    path = Path(checkpoint)
+    return Session(Path(folder), Resume(Path(folder), path, load_checkpoint(path)), complete)
+
+
+def _decide(request: Request, parts: Parts, processes: int) -> Session:
+    resume, config = _resume(request), plain(parts.config)
+    if resume is None:
+        initial = initial_weights(parts)  # before a folder is made
+        folder = _new_folder(request, parts)
+        os.environ[FOLDER] = str(folder.absolute())
+        return Session(folder, initial=initial, lock=RunLock(folder))
+    check_continuation(resume, config, processes, log.warning)
+    if resume.complete(config):
+        return Session(resume.folder, resume, complete=True)
+    lock = RunLock(resume.folder)
+    os.environ |= {FOLDER: str(resume.folder), CHECKPOINT: str(resume.checkpoint.absolute())}
+    return Session(resume.folder, resume, lock=lock)
+
+
+def _resume(request: Request) -> Resume | None:
+    """The run to continue; a sweep's job continues whatever stands in its folder."""
+    config = request.config
+    if request.sweep is not None and Run(request.sweep).last.is_file():
+        return newest(request.sweep, log.warning)
+    return find_resume(config.resume, Path(config.output_dir), config_hash(plain(config)), log.warning)
+
+
+def initial_weights(parts: Parts) -> str:
+    """Take over another run's weights where asked to; returns what to say about it."""
+    if parts.config.init_from is None:
+        return ""
+    _, checkpoint = find_run(str(parts.config.init_from), Path(parts.config.output_dir))
+    left = initialise_from(parts.module.net, checkpoint)
+    return f"\nweights from {checkpoint}" + (f"; new: {', '.join(left[:4])}" if left else "")
+
+
+def _new_folder(request: Request, parts: Parts) -> Path:
+    config, choices = parts.config, request.choices
+    if request.sweep is not None:
+        request.sweep.mkdir(parents=True, exist_ok=True)
+        return request.sweep
+    model = "" if choices.get("model") == DEFAULT_MODEL else f"-{choices.get('model')}"
+    label = f"{choices.get('loss')}-{choices.get('aug')}{model}-s{config.seed}"
+    return new_folder(Path(config.output_dir) / clean_name(str(config.name or parts.source.name)), label)
+
+
+@contextmanager
+def recorded(session: Session, request: Request, parts: Parts) -> Iterator[None]:
+    """Write down what is run; note its status; keep its log. Only process 0, which holds the lock, writes."""
+    written = _written(session.folder, session.resume is None, request, parts) if session.lock else nullcontext()
+    try:
+        with terminable(), written:
+            yield
+    finally:
+        for name in (FOLDER, CHECKPOINT):  # the next run in this process gets its own
+            os.environ.pop(name, None)
+        if session.lock is not None:
+            session.lock.release()
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Exit with 143 when the system asks to end; Lightning would exit with 0, as if all were done."""
+    try:
+        yield
+    except SIGTERMException as error:
+        raise SystemExit(TERMINATED) from error
+
+
+@contextmanager
+def _written(folder: Path, new: bool, request: Request, parts: Parts) -> Iterator[None]:
+    if new:
+        env = environment() | {"command": shlex.join(sys.argv), "config_hash": config_hash(plain(request.config))}
+        write_json(folder / "env.json", env | {"data": parts.source.fingerprint})
+        words = [_from_anywhere(word) for word in request.overrides]
+        write_text(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(words)))
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(parts.config, resolve=True))
+    set_status(folder, "running")
+    sweep_temporaries(folder / "checkpoints")
+    point_latest(Path(parts.config.output_dir), folder)
+    handler = log_to(folder / "train.log")
+    try:
+        yield
+        set_status(folder, "done")
+    except BaseException as error:
+        set_status(folder, "failed")
+        if isinstance(error, SIGTERMException):
+            log.warning(f"stopped by SIGTERM; resume={folder} goes on from the last checkpoint")
+        raise
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+def _from_anywhere(word: str) -> str:
+    """data.root=... as an absolute path, so that a run is evaluated and continued from any folder."""
+    key, _, value = word.partition("=")
+    if key != "data.root":
+        return word
+    path = value.strip("'\"")
+    return f"{key}={Path(path).expanduser().resolve()}"

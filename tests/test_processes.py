@@ -1,0 +1,79 @@
+"""Several processes: none waits for another without end, and they make one run however they were started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from segtrain.cli import main
+from tests import tiny
+
+SECONDS = 120  # a process that waits for another one would wait half an hour
+TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "num_workers=0", "epochs=1"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+
+
+def start(output: Path, *words: str, launcher: list[str] | None = None) -> subprocess.Popen[str]:
+    """A training of two processes, in a process group of its own."""
+    command = [sys.executable, *(launcher or []), "-m", "segtrain", "train", *tiny.SYNTHETIC, *tiny.FAST, *TWO]
+    return subprocess.Popen(
+        [*command, f"output_dir={output}", *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr); all of its processes are killed where it takes too long."""
+    try:
+        out, err = process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        pytest.fail(f"not ended after {SECONDS} s: {out[-500:]} {err[-2000:]}")
+    return process.returncode, out, err
+
+
+def test_a_process_without_an_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "val", "test"):
+        words = [*tiny.SYNTHETIC, *tiny.FAST, *TWO, f"data.{split}=1", f"output_dir={tmp_path}"]
+        assert main(["train", *words]) == 1
+        assert f"the 1 {split} images cannot be shared by 2 processes" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_processes_started_by_torchrun_share_one_folder_and_continue_it(tmp_path: Path) -> None:
+    code, out, err = ended(start(tmp_path, launcher=TORCHRUN))
+    assert code == 0, err
+    assert out.count("epoch 1/1") == 1
+    run = tiny.read_run(tiny.find_latest(tmp_path))
+    assert len(list(run.folder.parent.iterdir())) == 1
+    assert run.status == "done"
+    code, out, err = ended(start(tmp_path, "resume=latest", "epochs=2", launcher=TORCHRUN))
+    assert code == 0, err
+    assert "epoch 2/2" in out
+    assert len(list(run.folder.parent.iterdir())) == 1
+    assert torch.load(run.last, weights_only=True)["segtrain"]["processes"] == 2
+
+
+def test_processes_that_would_each_train_alone_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    assert main(["train", *tiny.SYNTHETIC, *tiny.FAST, f"output_dir={tmp_path}"]) == 1
+    assert "4 processes were started (SLURM_STEP_NUM_TASKS)" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_of_a_run_is_not_that_of_the_next(tmp_path: Path) -> None:
+    tiny.train(tmp_path, "epochs=1")
+    assert not [name for name in os.environ if name.startswith("SEGTRAIN_RUN")]

@@ -248,9 +248,9 @@ def test_silence_on_empty_images_counts_the_empty_score(mode: str, empty: float 
 def test_predictions(task: Task) -> None:
     logits = make_logits(task)
     ids = predict_ids(logits, task)
-    expected = logits.argmax(1) if task.exclusive else (logits.sigmoid() > 0.5).long()
+    expected = logits.argmax(1) if task.exclusive else (logits.sigmoid() > 0.5).byte()
     assert torch.equal(ids, expected.squeeze(1) if task.mode == "binary" else expected)
-    assert ids.dtype == torch.int64
+    assert ids.dtype == (torch.int64 if task.exclusive else torch.uint8)
 
 
 def test_a_probability_of_one_half_is_a_no_and_a_tie_the_first_class() -> None:
@@ -270,10 +270,10 @@ def test_thresholds(mode: str) -> None:
     task = TASKS[mode]
     logits, thresholds = make_logits(task), [0.2, 0.5, 0.9][: task.num_classes]
     metrics = SegmentationMetrics(task, threshold=thresholds)
-    expected = (logits.sigmoid() > torch.tensor(thresholds).view(-1, 1, 1)).long()
+    expected = (logits.sigmoid() > torch.tensor(thresholds).view(-1, 1, 1)).byte()
     assert torch.equal(metrics.predict(logits).view_as(expected), expected)
     same = SegmentationMetrics(task, threshold=0.2).predict(logits.double()).view_as(expected)
-    assert torch.equal(same, (logits.sigmoid() > 0.2).long())
+    assert torch.equal(same, (logits.sigmoid() > 0.2).byte())
     assert not metrics.state_dict()
 
 

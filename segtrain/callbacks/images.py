@@ -9,7 +9,7 @@ from typing import Any, cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, distributed
 
-from segtrain.metrics import CalibrationProbe, SegmentationMetrics, image_counts, image_scores, rates, score
+from segtrain.metrics import SegmentationMetrics, image_counts, image_nll, image_scores, rates, score
 from segtrain.metrics.surface import Surface, image_surfaces
 from segtrain.module import SegmentationModule
 from segtrain.task import Batch
@@ -72,10 +72,8 @@ def area_rows(logits: Tensor, target: Tensor, predicted: Tensor, metrics: Segmen
         for row, mean, values in zip(rows, means, score(name, by_class).tolist(), strict=True):
             row[name] = mean
             row.update({f"{name}_{label}": value for label, value in zip(task.names, values, strict=True)})
-    for index, row in enumerate(rows):
-        probe, one = CalibrationProbe(task).to(logits.device), slice(index, index + 1)
-        probe.update(logits[one], target[one], predicted[one])
-        row["nll"] = float(probe.compute()["nll"])
+    for row, nll in zip(rows, image_nll(logits, target, task).tolist(), strict=True):
+        row["nll"] = nll
     return rows
 
 

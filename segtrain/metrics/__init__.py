@@ -1,6 +1,6 @@
 """Metrics: integer counts on the device (`counts`, `calibration`) and scores as pure functions of them."""
 
-from segtrain.metrics.calibration import CalibrationProbe
+from segtrain.metrics.calibration import CalibrationProbe, image_nll
 from segtrain.metrics.counts import SegmentationMetrics, Threshold, image_counts, logit_cuts, predict_ids
 from segtrain.metrics.scores import dataset_scores, image_scores, rates, score
 
@@ -10,6 +10,7 @@ __all__ = [
     "Threshold",
     "dataset_scores",
     "image_counts",
+    "image_nll",
     "image_scores",
     "logit_cuts",
     "predict_ids",

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchmetrics import Metric
 
 from segtrain.metrics.counts import predict_ids
@@ -129,6 +130,19 @@ class CalibrationProbe(Metric):
         scores["ece"] = expected_calibration_error(self.summed).nanmean()
         broken = self.broken.cpu() > 0
         return {name: value.masked_fill(broken, torch.nan) for name, value in scores.items()}
+
+
+def image_nll(logits: Tensor, target: Tensor, task: Task) -> Tensor:
+    """NLL of each image as the probe has it of a data set, float32 [N]; NaN where nothing is labelled."""
+    valid = valid_mask(target, task)
+    if task.exclusive:
+        kept = target.long().masked_fill(~valid, 0)
+        nll = F.cross_entropy(logits.float(), kept, reduction="none")
+    else:
+        wanted = (target == 1).view_as(logits).float()
+        nll = F.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none").view_as(target)
+    nll = nll.clamp(max=LARGEST_NLL).masked_fill(~valid, 0)
+    return nll.flatten(1).sum(1) / valid.flatten(1).sum(1)
 
 
 def _sigmoid_pixels(logits: Tensor, target: Tensor, valid: Tensor) -> Pixels:

@@ -107,7 +107,7 @@ class SegmentationMetrics(Metric):
 
 
 def predict_ids(logits: Tensor, task: Task, cuts: Tensor | float = 0.0) -> Tensor:
-    """Canonical ids: [N, H, W] for binary (0 or 1) and multiclass, [N, K, H, W] of 0 or 1 for multilabel.
+    """Canonical ids: int64 [N, H, W] in multiclass; uint8, 0 or 1, [N, H, W] in binary, [N, K, H, W] in multilabel.
 
     A probability above one half is a yes. On CPUs `max` is three times as fast as `argmax`.
 
@@ -118,7 +118,7 @@ def predict_ids(logits: Tensor, task: Task, cuts: Tensor | float = 0.0) -> Tenso
     """
     if task.exclusive:
         return logits.max(dim=1).indices
-    yes = (logits > cuts).long()
+    yes = (logits > cuts).byte()
     return yes.squeeze(1) if task.mode == "binary" else yes
 
 

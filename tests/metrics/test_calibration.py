@@ -17,7 +17,7 @@ from torch.testing import assert_close
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
 from segtrain.errors import UserError
-from segtrain.metrics import CalibrationProbe, SegmentationMetrics
+from segtrain.metrics import CalibrationProbe, SegmentationMetrics, image_nll
 from segtrain.metrics.calibration import CELLS, LARGEST_NLL, SCALE
 from segtrain.metrics.curves import (
     Histogram,
@@ -213,6 +213,16 @@ def test_what_is_not_a_number_does_not_disappear(task: Task) -> None:
     logits, target = make_logits(task), make_target(task, ignored=0)
     logits[1, 0, 2, 3] = math.nan
     assert all(math.isnan(value) for value in values(measure(task, logits, target)).values())
+
+
+def test_nll_of_each_image_is_the_probes(task: Task) -> None:
+    logits, target = make_logits(task, BATCH, scale=60), make_target(task, size=BATCH)
+    target[2] = task.ignore_index
+    logits[3] = logits[3].masked_fill(ignored_entries(target[3:4], task)[0], math.nan)
+    found = image_nll(logits, target, task)
+    expected = [values(measure(task, z, t))["nll"] for z, t in zip(logits.split(1), target.split(1), strict=True)]
+    assert found.tolist() == pytest.approx(expected, rel=1e-5, nan_ok=True)
+    assert found.isnan().tolist() == [index == 2 for index in range(7)]
 
 
 def test_reset(task: Task) -> None:

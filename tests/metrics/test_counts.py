@@ -93,6 +93,34 @@ def test_states_are_the_confusion_matrix(task: Task) -> None:
     np.testing.assert_array_equal(measure(task, logits, target, [3, 4]).counts, sklearn_counts(task, logits, target))
 
 
+@given(
+    mode=st.sampled_from(list(TASKS)),
+    seed=st.integers(0, 2**31),
+    ignored=st.floats(0, 1),
+    size=st.tuples(st.integers(1, 6), st.integers(1, 9), st.integers(1, 9)),
+    step=st.integers(1, 6),
+    dtype=st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
+    ids=st.sampled_from([torch.uint8, torch.int64]),
+)
+def test_scores_are_those_of_the_confusion_matrix_of_the_split(
+    mode: str, seed: int, ignored: float, size: Any, step: int, dtype: torch.dtype, ids: torch.dtype
+) -> None:
+    """In NumPy, over all pixels at once; the metric gets batches of any number of images."""
+    task = TASKS[mode]
+    logits = make_logits(task, size, seed=seed).to(dtype)
+    target = make_target(task, size=size, ignored=ignored, seed=seed + 1)
+    sizes = [step] * (size[0] // step) + ([size[0] % step] if size[0] % step else [])
+    found = measure(task, logits, target.to(ids), sizes).compute()
+    z = logits.double().movedim(1, 0).flatten(1).numpy()
+    t = target.view(size[0], -1, *size[1:]).movedim(1, 0).flatten(1).numpy()
+    for c, label in enumerate(task.names):
+        truth, valid = (t[0] == c, t[0] != 255) if task.exclusive else (t[c] == 1, t[c] != 255)
+        claimed = ((z.argmax(0) == c) if task.exclusive else (z[c] > 0)) & valid
+        either = (truth | claimed).sum()
+        expected = (truth & claimed).sum() / either if either else math.nan
+        assert float(found[f"class/iou_{label}"]) == pytest.approx(float(expected), abs=1e-12, nan_ok=True)
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
 @pytest.mark.parametrize("precision", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("task", [*TASKS.values(), Task("multiclass", 21)], ids=lambda t: f"{t.mode}-{t.num_classes}")
@@ -220,9 +248,9 @@ def test_silence_on_empty_images_counts_the_empty_score(mode: str, empty: float 
 def test_predictions(task: Task) -> None:
     logits = make_logits(task)
     ids = predict_ids(logits, task)
-    expected = logits.argmax(1) if task.exclusive else (logits.sigmoid() > 0.5).long()
+    expected = logits.argmax(1) if task.exclusive else (logits.sigmoid() > 0.5).byte()
     assert torch.equal(ids, expected.squeeze(1) if task.mode == "binary" else expected)
-    assert ids.dtype == torch.int64
+    assert ids.dtype == (torch.int64 if task.exclusive else torch.uint8)
 
 
 def test_a_probability_of_one_half_is_a_no_and_a_tie_the_first_class() -> None:
@@ -242,10 +270,10 @@ def test_thresholds(mode: str) -> None:
     task = TASKS[mode]
     logits, thresholds = make_logits(task), [0.2, 0.5, 0.9][: task.num_classes]
     metrics = SegmentationMetrics(task, threshold=thresholds)
-    expected = (logits.sigmoid() > torch.tensor(thresholds).view(-1, 1, 1)).long()
+    expected = (logits.sigmoid() > torch.tensor(thresholds).view(-1, 1, 1)).byte()
     assert torch.equal(metrics.predict(logits).view_as(expected), expected)
     same = SegmentationMetrics(task, threshold=0.2).predict(logits.double()).view_as(expected)
-    assert torch.equal(same, (logits.sigmoid() > 0.2).long())
+    assert torch.equal(same, (logits.sigmoid() > 0.2).byte())
     assert not metrics.state_dict()
 
 

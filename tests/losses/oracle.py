@@ -110,17 +110,18 @@ def focal(task: Task, gamma: float, alpha: Sequence[float] | None = None) -> Ora
 def region(
     task: Task, formula: Formula, reduce: str = "batch", include_background: bool = True, squared: bool = False
 ) -> Oracle:
-    """Mean over classes (and over the images that have a valid pixel) of 1 - formula(I, P, Y)."""
+    """Mean of 1 - formula(I, P, Y) over the classes that have a valid pixel (of each image)."""
 
     def value(logits: Tensor, target: Tensor) -> float:
         sums = np.zeros((len(logits), task.num_classes, 3))
-        seen = np.zeros(len(logits), dtype=bool)
+        seen = np.zeros((len(logits), task.num_classes), dtype=bool)
         for n, c, p, y in memberships(logits, target, task):
-            seen[n] = True
+            seen[n, c] = True
             sums[n, c] += (p * y, p * p if squared else p, y)
-        groups: Array = sums[seen] if reduce == "image" else sums.sum(0, keepdims=True)
-        kept = groups if include_background or not task.exclusive else groups[:, 1:]
-        return mean([1 - formula(*kept[n, c]) for n in range(kept.shape[0]) for c in range(kept.shape[1])])
+        if reduce == "batch":
+            sums, seen = sums.sum(0, keepdims=True), seen.any(0, keepdims=True)
+        first = 0 if include_background or not task.exclusive else 1
+        return mean([1 - formula(*sums[n, c]) for n, c in np.argwhere(seen) if c >= first])
 
     return value
 

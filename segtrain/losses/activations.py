@@ -137,10 +137,11 @@ class Softmax(torch.autograd.Function):
 
 
 class Sigmoid(torch.autograd.Function):
-    """logits and target [N, C, P] -> nll [N, C, P], then [N, C] each: sums of p, of p^2, of p y, of y, and V.
+    """logits and target [N, C, P] -> nll [N, C, P], then [N, C] each: sums of p y, p (1 - y), (1 - p) y, p^2, y, and V.
 
-    Args (of apply): logits, target in {0, 1, ignore}, ignore index, whether nll, sums (of p and p y) and squares
-    are wanted (else None). The last two are counts, without gradient. Squares come with sums.
+    Args (of apply): logits, target in {0, 1, ignore}, ignore index, whether nll, sums (the first three) and squares
+    are wanted (else None). The last two are counts, without gradient. Squares come with sums. The errors are summed
+    by themselves: a difference of sums over a million pixels would lose the few that are wrong.
     """
 
     @staticmethod
@@ -151,7 +152,7 @@ class Sigmoid(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         target, ignore = ignore_in_bytes(target, ignore)
         nll = torch.empty_like(logits) if likelihood else None
-        predicted, squared, overlap, truth, seen = (logits.new_zeros(logits.shape[:2]) for _ in range(5))
+        hit, claimed, missed, squared, truth, seen = (logits.new_zeros(logits.shape[:2]) for _ in range(6))
         for n, s in blocks(logits):
             z = logits[n, :, s]
             y, bits = yes_or_no(target[n, :, s], z, ignore)
@@ -159,8 +160,10 @@ class Sigmoid(torch.autograd.Function):
             seen[n] -= bits.sum(2, dtype=torch.int32)
             if sums:
                 p = erase_(z.sigmoid(), bits)
-                predicted[n] += p.sum(2)
-                overlap[n] += (p * y).sum(2)
+                own = p * y
+                hit[n] += own.sum(2)
+                claimed[n] += (p - own).sum(2)
+                missed[n] += torch.sub(y, own, out=own).sum(2)
                 if squares:
                     squared[n] += p.square_().sum(2)
             if nll is not None:  # -log p_t = log(1 + e^u), u = z for label 0 and -z for label 1
@@ -168,30 +171,29 @@ class Sigmoid(torch.autograd.Function):
         ctx.ignore = ignore
         ctx.save_for_backward(logits, target)
         ctx.mark_non_differentiable(truth, seen)
-        regional = (predicted if sums else None, squared if squares else None, overlap if sums else None)
-        return nll, *regional, truth, seen
+        regional = (hit, claimed, missed) if sums else (None, None, None)
+        return nll, *regional, squared if squares else None, truth, seen
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, on_nll: Tensor | None, on_sum: Tensor | None, on_square: Tensor | None, on_overlap: Tensor | None,
-        *_: None,
-    ) -> Gradients:  # fmt: skip
-        """dz = p (1 - p) (on_sum + 2 p on_square + y on_overlap) + (p - y) on_nll; p = y = 0 where ignored."""
-        regional = not (on_sum is None and on_square is None and on_overlap is None)
+    def backward(ctx: Any, on_nll: Tensor | None, *on_sums: Tensor | None) -> Gradients:
+        """dz = p (1 - p) s + (p - y) on_nll; s = on_claimed + y (on_hit - on_claimed - on_missed) + 2 p on_square."""
+        on_hit, on_claimed, on_missed, on_square = on_sums[:4]
+        logits, target = ctx.saved_tensors
+        regional = any(each is not None for each in on_sums[:4])
         if not regional and on_nll is None:
             return (None,) * 6
-        logits, target = ctx.saved_tensors
+        zero = logits.new_zeros(logits.shape[:2])
+        outside = zero if on_claimed is None else on_claimed
+        inside = (zero if on_hit is None else on_hit) - outside - (zero if on_missed is None else on_missed)
         result = torch.empty_like(logits)
         for n, s in blocks(logits):
             z, back = logits[n, :, s], result[n, :, s]
             y, bits = yes_or_no(target[n, :, s], z, ctx.ignore)
             p = erase_(z.sigmoid(), bits)
             if regional:
-                slope = class_slopes(p, on_sum, on_square, n)
-                if on_overlap is not None:
-                    slope = torch.addcmul(slope, y, on_overlap[n].unsqueeze(2))
-                torch.ops.aten.sigmoid_backward.grad_input(slope.expand_as(p), p, grad_input=back)
+                slope = torch.addcmul(class_slopes(p, outside, on_square, n), y, inside[n].unsqueeze(2))
+                torch.ops.aten.sigmoid_backward.grad_input(slope, p, grad_input=back)
                 if on_nll is not None:
                     back.addcmul_(torch.sub(p, y, out=y), on_nll[n, :, s])
             elif on_nll is not None:

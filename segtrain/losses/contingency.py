@@ -1,6 +1,6 @@
 """Losses over the whole 2 x 2 table of a class, true negatives included: generalized Dice and MCC.
 
-    I = sum(p y)   P = sum(p)   Y = sum(y)   V valid pixels;   TP = I   FP = P - I   FN = Y - I   TN = V - P - Y + I
+    I = sum(p y)   P = sum(p)   Y = sum(y)   V valid pixels;   TP = I   FP = P - I   FN = Y - I   TN = V - Y - FP
 
 `loss=generalized_dice`, `loss=mcc`; parameters in conf/loss/.
 """
@@ -20,14 +20,16 @@ WEIGHTINGS = {"square": 2, "simple": 1, "uniform": 0}
 
 
 class GeneralizedDiceLoss(nn.Module):
-    """1 - 2 sum(w I) / sum(w (P + Y)) over the classes, w = 1 / Y^2 (Sudre et al. 2017).
+    """1 - (2 sum(w I) + s) / (sum(w (P + Y)) + s) over the classes, w = 1 / Y^2 (Sudre et al. 2017).
 
     Classes of any size weigh alike. Binary and multilabel: the classes are foreground and background of each label.
-    A class that does not occur is weighted as if it had one pixel, so its false positives are dear.
+    Weights are scaled so that the largest is 1. A class that does not occur gets the largest: infinite, as its formula
+    says, it would silence the others.
 
     Args:
         task: any mode.
         weighting: "square" (the paper's), "simple" (w = 1 / Y) or "uniform" (w = 1).
+        smooth: s > 0, in pixels of the smallest class.
         reduce: "batch" or "image", see RegionMean.
         include_background: multiclass only: whether class 0 takes part.
         sync: sum over the processes of a distributed run.
@@ -44,6 +46,7 @@ class GeneralizedDiceLoss(nn.Module):
         self,
         task: Task,
         weighting: str = "square",
+        smooth: float = 1.0,
         reduce: str = "batch",
         include_background: bool = True,
         sync: bool = False,
@@ -51,6 +54,7 @@ class GeneralizedDiceLoss(nn.Module):
         super().__init__()
         self.task = task
         self.power = WEIGHTINGS[checks.choice("generalized_dice: weighting", weighting, WEIGHTINGS)]
+        self.smooth = checks.number("generalized_dice: smooth", smooth, above=0)
         self.region = RegionMean("generalized_dice", task, reduce, include_background, sync)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -68,18 +72,20 @@ class GeneralizedDiceLoss(nn.Module):
         return self.region.mean(pixels, values, sums.seen)
 
     def _loss(self, sums: Sums) -> Tensor:
-        """1 - 2 sum(w I) / sum(w (P + Y)) over the last dimension, which stays."""
-        weight = sums.truth.clamp(min=1).pow(-self.power)
-        errors = weight * (sums.predicted - sums.overlap + sums.truth - sums.overlap)
-        size = weight * (sums.predicted + sums.truth)
-        tiny = torch.finfo(size.dtype).tiny
-        return errors.sum(-1, keepdim=True) / size.sum(-1, keepdim=True).clamp(min=tiny)
+        """The loss over the classes of the last dimension, which stays."""
+        truth = sums.truth.detach()
+        occurs = truth > 0
+        smallest = truth.where(occurs, torch.inf).amin(-1, keepdim=True)
+        weight = (smallest / truth).pow(self.power).where(occurs, 1.0)
+        errors = (weight * (sums.claimed + sums.missed)).sum(-1, keepdim=True)
+        overlap = (weight * sums.overlap).sum(-1, keepdim=True)
+        return errors / (errors + 2 * overlap + self.smooth)
 
 
 def background(sums: Sums) -> Sums:
-    """The sums of the complement: 1 - p and 1 - y."""
-    overlap = sums.seen - sums.predicted - sums.truth + sums.overlap
-    return Sums(overlap, sums.seen - sums.predicted, sums.seen - sums.truth, sums.seen)
+    """The sums of the complement, 1 - p and 1 - y: what was missed is what its background claims."""
+    truth = sums.seen - sums.truth
+    return Sums(truth - sums.claimed, sums.missed, sums.claimed, truth, sums.seen)
 
 
 class MCCLoss(nn.Module):
@@ -129,7 +135,7 @@ class MCCLoss(nn.Module):
     def _correlation(self, sums: Sums) -> Tensor:
         """MCC of each image and class as a product of ratios: the products of counts would leave float32's digits."""
         tp, tn = sums.overlap + self.smooth, background(sums).overlap.clamp(min=0) + self.smooth
-        fp, fn = (sums.predicted - sums.overlap).clamp(min=0), (sums.truth - sums.overlap).clamp(min=0)
+        fp, fn = sums.claimed.clamp(min=0), sums.missed.clamp(min=0)
         positive = ((tp + fp) * (tp + fn)).sqrt()
         negative = ((tn + fp) * (tn + fn)).sqrt()
         return (tp / positive) * (tn / negative) - (fp / positive) * (fn / negative)

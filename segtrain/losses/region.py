@@ -27,8 +27,8 @@ class RegionMean(nn.Module):
     Args:
         name: of the loss, for error messages.
         task: any mode.
-        reduce: "batch" sums over all images before dividing, "image" scores each image and averages over
-            those that have a valid pixel.
+        reduce: "batch" sums over all images before dividing, "image" scores each class of each image and averages
+            over the pairs that have a valid pixel.
         include_background: multiclass only: whether class 0 takes part in the mean.
         sync: in training, sum over the processes of a distributed run, with gradient (reduce=batch only).
 
@@ -45,7 +45,7 @@ class RegionMean(nn.Module):
             checks.choice(f"{name}: reduce (with sync=true)", reduce, ("batch",))
 
     def sums(self, pixels: Pixels, squared: bool = False) -> Sums:
-        """I, P, Y and V per class, [N, C] for reduce=image and [1, C] for reduce=batch."""
+        """The sums per class, [N, C] for reduce=image and [1, C] for reduce=batch."""
         return Sums(*self.summed(pixels, pixels.sums(squared)))
 
     def summed(self, pixels: Pixels, sums: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -56,7 +56,7 @@ class RegionMean(nn.Module):
         return (sum_with_gradient(whole) if self.sync and pixels.joint else whole).unbind()
 
     def mean(self, pixels: Pixels, values: Tensor, seen: Tensor) -> Tensor:
-        """Mean of the values [N or 1, C] over the kept classes and over the images that have a valid pixel.
+        """Mean of the values [N or 1, C] over the kept classes and images, where they have a valid pixel.
 
         Args:
             pixels: of the batch.
@@ -260,5 +260,5 @@ def prices(name: str, fp_weight: float, fn_weight: float) -> tuple[float, float]
 
 def tversky_loss(sums: Sums, fp_weight: float, fn_weight: float, smooth: float) -> Tensor:
     """1 - (I + s) / (I + a (P - I) + b (Y - I) + s) per image and class, without the cancellation near 0."""
-    errors = fp_weight * (sums.predicted - sums.overlap) + fn_weight * (sums.truth - sums.overlap)
+    errors = fp_weight * sums.claimed + fn_weight * sums.missed
     return errors / (sums.overlap + errors + smooth)

@@ -23,8 +23,9 @@ class LovaszLoss(nn.Module):
     The errors, sorted from the largest, are weighted by how much each raises 1 - IoU: 1 / U for a foreground
     pixel and I / (U (U - 1)) for a background pixel, I and U being intersection and union with all pixels up to
     this one taken as wrong. (The differences of a running IoU, as commonly written, lose all digits in float32.)
-    Softmax: mean over the classes that occur. Hinge: mean over the classes; a class that does not occur, whose
-    extension would be its largest error alone, has its cross entropy instead, so that no false positive is let off.
+    Softmax: mean over the classes that occur; where none of the kept ones does, their mean probability. Hinge: mean
+    over the classes; one that does not occur, whose extension would be its largest error alone, has its cross
+    entropy instead, so that no false positive is let off.
 
     Args:
         task: any mode.
@@ -50,37 +51,36 @@ class LovaszLoss(nn.Module):
 
     def of(self, pixels: Pixels) -> Tensor:
         """The loss of pixels that are spread already."""
-        losses, counted = (
-            torch.stack(each, dim=1) for each in zip(*map(self._class, *self._rows(pixels)), strict=True)
-        )
+        classes = zip(*map(self._class, *self._rows(pixels)), strict=True)
+        losses, counted, seen = (torch.stack(each, dim=1) for each in classes)  # [N, C] or [1, C]
+        counted = counted.where(counted.any(1, keepdim=True), seen)  # where no class occurs, all of them
         by_image = (losses * counted).sum(1) / counted.sum(1).clamp(min=1)  # [N], or [1] for the batch
-        seen = (counted.sum(1) > 0).to(losses.dtype)
+        labelled = seen.any(1).to(losses.dtype)
         if self.reduce == "image":
-            return pixels.ratio((by_image * seen).sum(), seen.sum())
+            return pixels.ratio((by_image * labelled).sum(), labelled.sum())
         return by_image.sum()
 
     def _rows(self, pixels: Pixels) -> list[list[Tensor]]:
-        """Errors >= 0, labels, validity and cross entropy, each a list of one [N, P] or [1, N P] per class."""
+        """Errors >= 0, labels, validity, and what an absent class has; lists of one [N, P] or [1, N P] per class."""
         truth = pixels.memberships
         if self.task.exclusive:
             errors = (truth - pixels.probabilities).abs()
             valid = pixels.valid.unsqueeze(1).expand_as(truth)
-            entropy = errors  # not used
+            instead = errors  # p, where the class does not occur
         else:
             errors = ((1 - pixels.erased * (2 * truth - 1)) * pixels.valid).clamp(min=0)
-            valid, entropy = pixels.valid, pixels.nll
-        rows = [tensor.unbind(1)[self.first :] for tensor in (errors, truth, valid, entropy)]
+            valid, instead = pixels.valid, pixels.nll
+        rows = [tensor.unbind(1)[self.first :] for tensor in (errors, truth, valid, instead)]
         return [[row.reshape(1, -1) if self.reduce == "batch" else row for row in each] for each in rows]
 
-    def _class(self, errors: Tensor, truth: Tensor, valid: Tensor, entropy: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss of a class, [N or 1], and whether it counts: it occurs (softmax), or anything is valid (hinge)."""
-        total, seen = truth.sum(1), valid.sum(1)
+    def _class(self, errors: Tensor, truth: Tensor, valid: Tensor, instead: Tensor) -> tuple[Tensor, ...]:
+        """Loss of a class, whether it takes part in the mean, and whether anything is valid; each [N or 1]."""
+        occurs, number = truth.sum(1) > 0, valid.sum(1)
         with torch.no_grad():
             weights = lovasz_weights(errors, truth, valid)
-        loss = (errors * weights).sum(1)
-        if self.task.exclusive:
-            return loss, (total > 0).to(loss.dtype)
-        return torch.where(total > 0, loss, entropy.sum(1) / seen.clamp(min=1)), (seen > 0).to(loss.dtype)
+        loss = torch.where(occurs, (errors * weights).sum(1), instead.sum(1) / number.clamp(min=1))
+        seen = (number > 0).to(loss.dtype)
+        return loss, occurs.to(loss.dtype) if self.task.exclusive else seen, seen
 
 
 def lovasz_weights(errors: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
@@ -92,7 +92,8 @@ def lovasz_weights(errors: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     positive = truth.gather(1, order)
     negative = valid.gather(1, order).to(truth.dtype) - positive
     total = truth.sum(1, keepdim=True)
-    intersection, union = total - positive.cumsum(1), (total + negative.cumsum(1)).clamp(min=1)
+    found, false = (each.cumsum(1, dtype=torch.int64).to(truth.dtype) for each in (positive, negative))
+    intersection, union = total - found, (total + false).clamp(min=1)
     steps = positive / union + negative * intersection / (union * (union - 1)).clamp(min=1)
     return torch.empty_like(steps).scatter_(1, order, steps)
 
@@ -102,8 +103,8 @@ class OHEMLoss(nn.Module):
 
     Args:
         task: any mode; binary and multilabel: the yes-or-no choices of all classes together.
-        share: of the valid pixels of a batch (of each process) that count, those with the largest loss, at most 1,
-            which is cross entropy.
+        share: of the valid pixels of a batch (of each process) that count, those with the largest loss, rounded up; in
+            [1e-6, 1], 1 is cross entropy.
 
     Shape: logits [N, C, H, W], target as the task says; returns a scalar, float32.
 

@@ -32,22 +32,13 @@ NEEDS = ("nll", "sums", "squares")  # what the losses ask for; see Pixels.nll an
 class Sums(NamedTuple):
     """Sums over the valid pixels of each image and class, each [N, C], or [1, C] after summing over the batch.
 
-    overlap: I = sum(p y).  predicted: P = sum(p), or sum(p^2).  truth: Y = sum(y).  seen: V, number of valid pixels.
+    overlap: I = sum(p y).  claimed: sum(p (1 - y)), false positives.  missed: sum((1 - p) y), false negatives.
+    truth: Y = sum(y).  seen: V, number of valid pixels.
     """
 
     overlap: Tensor
-    predicted: Tensor
-    truth: Tensor
-    seen: Tensor
-
-
-class Evidence(NamedTuple):
-    """What one pass over the logits gives; None where it was not asked for."""
-
-    nll: Tensor | None
-    predicted: Tensor | None
-    squares: Tensor | None
-    overlap: Tensor | None
+    claimed: Tensor
+    missed: Tensor
     truth: Tensor
     seen: Tensor
 
@@ -85,19 +76,21 @@ class Pixels:
         """Number of valid pixels (binary and multilabel: of labels), over all processes if joint; at least 1."""
         if not self.needs:
             return self.everywhere(self.valid.sum()).clamp(min=1)
-        seen = self.evidence.seen[:, :1] if self.task.exclusive else self.evidence.seen
+        seen = self._made["seen"][:, :1] if self.task.exclusive else self._made["seen"]
         return self.everywhere(seen.sum()).clamp(min=1)
 
     @cached_property
-    def evidence(self) -> Evidence:
+    def _made(self) -> dict[str, Tensor]:
         """One pass over the logits for all that is needed."""
         likelihood, sums, squares = (name in self.needs for name in NEEDS)
         ignore = self.task.ignore_index
         if self.task.exclusive:
-            nll, predicted, squared, *counts = Softmax.apply(self.logits, self.target, ignore, sums, squares)
-            return Evidence(nll, predicted, squared, None, *counts)
-        sums = sums or squares
-        return Evidence(*Sigmoid.apply(self.logits, self.target, ignore, likelihood, sums, squares))
+            keys: tuple[str, ...] = ("nll", "predicted", "squares", "truth", "seen")
+            made = Softmax.apply(self.logits, self.target, ignore, sums, squares)
+        else:
+            keys = ("nll", "overlap", "claimed", "missed", "squares", "truth", "seen")
+            made = Sigmoid.apply(self.logits, self.target, ignore, likelihood, sums or squares, squares)
+        return dict(zip(keys, made, strict=True))
 
     @property
     def nll(self) -> Tensor:
@@ -105,24 +98,24 @@ class Pixels:
 
         Softmax in multiclass; sigmoid in binary and multilabel, where p_t = p for a 1 and 1 - p for a 0. Needs "nll".
         """
-        nll = self.evidence.nll
-        assert nll is not None, "ask for nll in needs"
-        return nll
+        return self._made["nll"]
 
     def sums(self, squared: bool = False) -> Sums:
-        """I, P and Y of each image and class, without a one-hot tensor. Needs "sums", or "squares" if squared.
+        """I, false positives and negatives of each image and class, without a one-hot tensor.
 
         Args:
-            squared: P = sum(p^2), as in V-Net (y^2 = y for hard targets).
+            squared: with p^2 in place of p in P = sum(p), as in V-Net (y^2 = y for hard targets): the false
+                positives are then sum(p^2) - I, which may be negative. Needs "squares", else "sums".
         """
-        predicted = self.evidence.squares if squared else self.evidence.predicted
-        assert predicted is not None, "ask for sums or squares in needs"
-        if not self.task.exclusive:
-            assert self.evidence.overlap is not None
-            overlap = self.evidence.overlap
+        made = self._made
+        if self.task.exclusive:
+            hit = torch.exp(-self.nll) * self.valid
+            overlap = sums_by_class(hit, self.labels, self.task.num_classes)
+            claimed, missed = made["squares" if squared else "predicted"] - overlap, made["truth"] - overlap
         else:
-            overlap = sums_by_class(torch.exp(-self.nll) * self.valid, self.labels, self.task.num_classes)
-        return Sums(overlap, predicted, self.evidence.truth, self.evidence.seen)
+            overlap, missed = made["overlap"], made["missed"]
+            claimed = made["squares"] - overlap if squared else made["claimed"]
+        return Sums(overlap, claimed, missed, made["truth"], made["seen"])
 
     @cached_property
     def erased(self) -> Tensor:

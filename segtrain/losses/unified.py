@@ -56,7 +56,7 @@ class UnifiedFocalLoss(nn.Module):
         super().__init__()
         self.task = task
         self.weight = checks.number("unified_focal: weight", weight, 0, 1)
-        self.delta = checks.number("unified_focal: delta", delta, 0, 1)
+        self.delta = checks.number("unified_focal: delta", delta, high=1 - 1e-6, above=0)
         self.gamma = checks.number("unified_focal: gamma", gamma, 0, 0.999)
         self.smooth = checks.number("unified_focal: smooth", smooth, above=0)
         self.region = RegionMean("unified_focal", task, reduce, True, sync)

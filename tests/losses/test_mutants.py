@@ -47,7 +47,8 @@ class Mutant:
 
 def unmasked_sums(self: Pixels, squared: bool = False) -> Sums:
     """Ignored pixels left in P."""
-    return true_sums(self, squared)._replace(predicted=self.logits.sigmoid().sum(2))
+    sums = true_sums(self, squared)
+    return sums._replace(claimed=self.logits.sigmoid().sum(2) - sums.overlap)
 
 
 def erased_by_product(values: Tensor, bits: Tensor) -> Tensor:
@@ -70,7 +71,7 @@ def ignored_as_last(logits: Tensor, target: Tensor, task: Task, *rest: Any) -> P
 def sums_in_half(self: Pixels, squared: bool = False) -> Sums:
     """Sums in half precision."""
     p, y = self.probabilities.half(), self.memberships.half()
-    return Sums(*(each.sum(2).float() for each in (p * y, p, y, self.valid)))
+    return Sums(*(each.sum(2).float() for each in (p * y, p * (1 - y), (1 - p) * y, y, self.valid)))
 
 
 def log_of_probability(self: Pixels) -> Tensor:
@@ -95,14 +96,14 @@ def all_images(self: region.RegionMean, pixels: Pixels, values: Tensor, seen: Te
 
 def swapped(sums: Sums, fp_weight: float, fn_weight: float, smooth: float) -> Tensor:
     """FN and FP swapped."""
-    errors = fn_weight * (sums.predicted - sums.overlap) + fp_weight * (sums.truth - sums.overlap)
+    errors = fn_weight * sums.claimed + fp_weight * sums.missed
     return errors / (sums.overlap + errors + smooth)
 
 
 def doubled(self: region.DiceLoss, pixels: Pixels) -> Tensor:
     """The smoothing term twice (SMP)."""
     sums = self.region.sums(pixels)
-    index = (2 * sums.overlap + 2) / (sums.predicted + sums.truth + 2)
+    index = (2 * sums.overlap + 2) / (2 * sums.overlap + sums.claimed + sums.missed + 2)
     return self.region.mean(pixels, 1 - index, sums.seen)
 
 

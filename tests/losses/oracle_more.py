@@ -110,15 +110,24 @@ WEIGHTINGS: dict[str, Callable[[float], float]] = {
 
 
 def generalized_dice(
-    task: Task, weighting: str = "square", reduce: str = "batch", include_background: bool = True
+    task: Task,
+    weighting: str = "square",
+    smooth: float = 1.0,
+    reduce: str = "batch",
+    include_background: bool = True,
 ) -> Oracle:
-    """1 - 2 sum(w I) / sum(w (P + Y)); each label's foreground and background, or all kept classes."""
+    """1 - (2 sum(w I) + s) / (sum(w (P + Y)) + s); each label's foreground and background, or all kept classes.
+
+    The largest weight is 1; a class that does not occur has it too.
+    """
 
     def score(classes: list[tuple[Array, Array]]) -> float:
-        weights = [WEIGHTINGS[weighting](y.sum()) for _, y in classes]
+        found = [WEIGHTINGS[weighting](y.sum()) if y.any() else None for _, y in classes]
+        largest = max([w for w in found if w is not None], default=1.0)
+        weights = [1.0 if w is None else w / largest for w in found]
         above = sum(w * 2 * (p * y).sum() for w, (p, y) in zip(weights, classes, strict=True))
         below = sum(w * (p + y).sum() for w, (p, y) in zip(weights, classes, strict=True))
-        return float(1 - above / below)
+        return float(1 - (above + smooth) / (below + smooth))
 
     def value(logits: Tensor, target: Tensor) -> float:
         p, y, valid = maps(logits, target, task)
@@ -191,7 +200,8 @@ def lovasz(
     reduce: str = "batch",
     include_background: bool = True,
 ) -> Oracle:
-    """Hinge: cross entropy where a label does not occur. Softmax: mean over the classes that occur; 0 if none does.
+    """Hinge: cross entropy where a label does not occur. Softmax: mean over the classes that occur; where none of those
+    kept does, their mean probability.
 
     Mean over images of the means over classes.
     """
@@ -212,8 +222,9 @@ def lovasz(
         scores = []
         for g in groups(valid, reduce):
             if task.exclusive:
-                kept = [c for c in range(0 if include_background else 1, task.num_classes) if y[g, c].any()]
-                scores.append(mean([softmax(p[g, c], y[g, c], valid[g, c]) for c in kept] or [0.0]))
+                kept = range(0 if include_background else 1, task.num_classes)
+                found = [softmax(p[g, c], y[g, c], valid[g, c]) for c in kept if y[g, c].any()]
+                scores.append(mean(found or [p[g, c].sum() / valid[g, c].sum() for c in kept]))
             else:
                 scores.append(
                     mean([hinge(p[g, c], y[g, c], valid[g, c]) for c in range(task.num_classes) if valid[g, c].any()])

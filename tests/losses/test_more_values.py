@@ -51,7 +51,7 @@ def reference(name: str, task: Task, p: Params) -> oracle.Oracle:
         "focal_tversky": lambda: oracle.region(
             task, more.focal_tversky(p["gamma"], p["fp_weight"], p["fn_weight"], p["smooth"]), **shared
         ),
-        "generalized_dice": lambda: more.generalized_dice(task, p["weighting"], **shared),
+        "generalized_dice": lambda: more.generalized_dice(task, p["weighting"], p["smooth"], **shared),
         "mcc": lambda: more.per_class(task, more.mcc(p["smooth"]), **shared),
         "lovasz": lambda: more.lovasz(task, **shared),
         "unified_focal": lambda: more.unified_focal(task, **p),
@@ -66,7 +66,7 @@ def reference(name: str, task: Task, p: Params) -> oracle.Oracle:
 GROUPED: Params = {"reduce": "batch", "include_background": True}
 DEFAULTS: dict[str, Params] = {
     "focal_tversky": {"gamma": 4 / 3, "fp_weight": 0.3, "fn_weight": 0.7, "smooth": 1.0, **GROUPED},
-    "generalized_dice": {"weighting": "square", **GROUPED},
+    "generalized_dice": {"weighting": "square", "smooth": 1.0, **GROUPED},
     "mcc": {"smooth": 1.0, **GROUPED},
     "lovasz": GROUPED,
     "unified_focal": {"weight": 0.5, "delta": 0.6, "gamma": 0.5, "smooth": 1.0, "reduce": "batch"},
@@ -77,7 +77,7 @@ DEFAULTS: dict[str, Params] = {
 }
 OTHERS: dict[str, list[Params]] = {
     "focal_tversky": [{"gamma": 0.6, "smooth": 0.01}, {"gamma": 3.0, "fp_weight": 1.5, "fn_weight": 0.0}],
-    "generalized_dice": [{"weighting": "simple"}, {"weighting": "uniform"}],
+    "generalized_dice": [{"weighting": "simple", "smooth": 0.01}, {"weighting": "uniform", "smooth": 30.0}],
     "mcc": [{"smooth": 0.01}, {"smooth": 40.0}],
     "lovasz": [{}],
     "unified_focal": [
@@ -167,8 +167,8 @@ def test_lovasz_is_the_extension_of_the_set_function_and_the_running_iou(
 # By hand, at logits 0: p = 1/2. Four pixels, half of them foreground: I = FP = FN = TN = 1.
 HALF: list[tuple[str, Params, float]] = [
     ("focal_tversky", {"gamma": 2.0}, math.sqrt(1 / 3)),
-    ("generalized_dice", {}, 1 / 2),
-    ("generalized_dice", {"weighting": "uniform"}, 1 / 2),
+    ("generalized_dice", {}, 4 / 9),  # both classes: (2 + 2) / (2 + 2 + 2 + 2 + 1)
+    ("generalized_dice", {"weighting": "uniform", "smooth": 2.0}, 4 / 10),
     ("mcc", {}, 1 - 3 / 9),  # 2 x 2 - 1 over (2 + 1)^2
     ("lovasz", {}, 1.0),  # every hinge is 1, and so is 1 - IoU with all of them wrong
     ("unified_focal", {"weight": 0.0}, (0.6 + 0.4 / math.sqrt(2)) * math.log(2) / 2),
@@ -328,7 +328,7 @@ def test_uniform_generalized_dice_is_the_mean_error(
     """P and Y of all classes sum to V each, and I to sum(p_t): 1 - sum(p_t) / V, which is what Poly-1 adds to CE."""
     for task in (BINARY, MULTICLASS):
         logits, target = batch(task, size, seed, scale, ignored)
-        value = build_loss("generalized_dice", task, weighting="uniform")(logits, target)
+        value = build_loss("generalized_dice", task, weighting="uniform", smooth=1e-9)(logits, target)
         added = build_loss("poly", task)(logits, target) - build_loss("ce", task)(logits, target)
         assert_close(value, added, rtol=1e-6, atol=1e-9)
 
@@ -538,6 +538,7 @@ NUMBERS: dict[tuple[str, str], list[Any]] = {
     ("focal_tversky", "fn_weight"): [-0.1, math.nan, None],
     ("focal_tversky", "smooth"): [0, -1, math.nan, "x"],
     ("generalized_dice", "weighting"): ["squared", 2, None],
+    ("generalized_dice", "smooth"): [0, -1, math.nan, "x"],
     ("mcc", "smooth"): [0, -1, math.nan, math.inf],
     ("unified_focal", "weight"): [-0.1, 1.1, math.nan, "x"],
     ("unified_focal", "delta"): [0, 1, -0.1, 1.1, math.nan],

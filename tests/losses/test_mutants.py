@@ -71,7 +71,8 @@ def ignored_as_last(logits: Tensor, target: Tensor, task: Task, *rest: Any) -> P
 def sums_in_half(self: Pixels, squared: bool = False) -> Sums:
     """Sums in half precision."""
     p, y = self.probabilities.half(), self.memberships.half()
-    return Sums(*(each.sum(2).float() for each in (p * y, p * (1 - y), (1 - p) * y, y, self.valid)))
+    overlap, predicted, truth, seen = (each.sum(2).float() for each in (p * y, p, y, self.valid))
+    return Sums(overlap, predicted - overlap, truth - overlap, truth, seen)
 
 
 def log_of_probability(self: Pixels) -> Tensor:

@@ -201,8 +201,19 @@ def _headline(parts: Parts, request: Request, folder: Path, resume: Resume | Non
     return (
         f"data   {source.name}: {counts} images; {source.task.mode}: {names}{notes}\n"
         f"model  {request.choices.get('model')}, {parameters:.1f} M parameters; loss {request.choices.get('loss')}\n"
+        f"{_derived(parts)}"
         f"run    {how} {folder}"
     )
+
+
+def _derived(parts: Parts) -> str:
+    """What losses computed from the training set, such as class weights; a line for each, or nothing."""
+    lines = []
+    for loss in parts.module.loss.modules():
+        for key, values in getattr(loss, "derived", {}).items():
+            pairs = [f"{name} {value:.3g}" for name, value in zip(parts.source.task.names, values, strict=True)]
+            lines.append(f"       {key} from the training set: {listed(pairs, most=40)}\n")
+    return "".join(lines)
 
 
 def _closing(parts: Parts, folder: Path, scores: Mapping[str, float], summary: Mapping[str, Any]) -> str:

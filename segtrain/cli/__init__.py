@@ -33,7 +33,7 @@ SHOWING: dict[str, tuple[str, ...]] = {
 }
 HOW_SHOWN = ("--resolve", "--package", "-p")  # of --cfg
 HYDRA_FLAGS = (*MULTIRUN, *SHOWING, *HOW_SHOWN)
-COMPOSED = ("train", "evaluate", "predict")  # commands that read configurations
+COMPOSED = ("train", "evaluate", "predict", "explain")  # commands that read configurations
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from segtrain import checks
 from segtrain.cli import Arguments
-from segtrain.cli.compose import compose, parse_overrides, quoted
+from segtrain.cli.compose import compose, parse_overrides, quoted, show
 from segtrain.cli.conf import options, top_keys
 from segtrain.errors import UserError
 from segtrain.runs import clean_name
@@ -43,6 +43,8 @@ def test_loss(arguments: Arguments) -> int:
 
 def explain(arguments: Arguments) -> int:
     """Print a table and write a picture of what losses do, one curve for each combination of comma-separated values."""
+    if arguments.hydra:
+        return show("explain", arguments.overrides, arguments.hydra, arguments.config_dir)
     chosen = combinations(arguments.overrides, arguments.config_dir)
     config = chosen[0][1]
     labels = [label for label, _ in chosen]

@@ -136,6 +136,8 @@ def build_ramp(name: str, start: float, ramp: Mapping[str, Any]) -> Ramp:
         UserError: an unknown or missing setting, or one out of range.
     """
     key = f"loss.ramps.{name}"
+    if not isinstance(ramp, Mapping):
+        raise UserError(f"{key} must be settings as in {{to: 1, end: 10}}, got {ramp!r}")
     for each in ramp:
         checks.choice(f"{key}: each key", each, ("to", "begin", "end", "shape"))
     for each in ("to", "end"):

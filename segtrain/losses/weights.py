@@ -14,7 +14,7 @@ from segtrain import checks
 from segtrain.errors import UserError
 from segtrain.task import ClassStats, Task
 
-# A class that (almost) never or (almost) always occurs would get a weight that drowns all others.
+# Foreground that (almost) never or (almost) always occurs would get a beta that drowns the other side.
 LEAST_SHARE, MOST_SHARE = 0.001, 0.999
 
 
@@ -70,8 +70,8 @@ def square_root(stats: ClassStats) -> list[float]:
 def median_frequency(stats: ClassStats) -> list[float]:
     """median(g) / g, g = share of the class in the images that contain it (Eigen & Fergus 2015, section 4)."""
     shares = [p / v if v else 0.0 for p, v in zip(stats.positives, stats.present, strict=True)]
-    median = statistics.median(share for share in shares if share > 0)
-    return [median / max(share, LEAST_SHARE) for share in shares]
+    median = statistics.median([share for share in shares if share > 0] or [1.0])
+    return [median / share for share in _positive(shares)]
 
 
 def enet(stats: ClassStats) -> list[float]:
@@ -91,8 +91,13 @@ def effective(stats: ClassStats) -> list[float]:
 
 
 def clamped_shares(stats: ClassStats) -> list[float]:
-    """Share of each class, at least LEAST_SHARE."""
-    return [max(share, LEAST_SHARE) for share in stats.share()]
+    """Share of each class; a class that never occurs counts as the rarest that does."""
+    return _positive(stats.share())
+
+
+def _positive(shares: Sequence[float]) -> list[float]:
+    rarest = min((share for share in shares if share > 0), default=1.0)
+    return [share or rarest for share in shares]
 
 
 # what class_weights may be called; f = share of a class in the training set

@@ -20,7 +20,7 @@ from segtrain.task import ClassStats, Task
 
 SIZES = {"binary": (8, 1, 512, 512), "multiclass": (8, 19, 512, 512)}
 IGNORED = 0.1
-ROUNDS = 5
+ROUNDS = 3
 PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "monai", "kornia")
 Value = Callable[[Tensor, Tensor], Tensor]
 INTRODUCTION = """## Losses

@@ -46,6 +46,18 @@ def set_up_logging() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in KNOWN_WARNINGS:
         warnings.filterwarnings("ignore", message)
+    warnings.formatwarning = _warning_in_words
+
+
+_pythons_own = warnings.formatwarning
+
+
+def _warning_in_words(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Warnings of segtrain as a sentence; others as Python writes them, with file and line."""
+    ours = category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent)
+    return f"warning: {message}\n" if ours else _pythons_own(message, category, filename, lineno, line)
 
 
 class _TerminalHandler(logging.StreamHandler):  # type: ignore[type-arg]

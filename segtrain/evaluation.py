@@ -100,12 +100,17 @@ def threshold_report(probe: CalibrationProbe, split: str, threshold: Threshold, 
     width = max(map(len, names))
     lines = [f"threshold of the best IoU on the {split} split:"]
     for index, name in enumerate(names):
+        if math.isnan(areas[index]):
+            lines.append(f"  {name:{width}}  none to be found on this split, so no threshold is better than another")
+            continue
         now, then = scores[f"test_class/iou_{name}"], sweep.iou[index, round(best[index] * 256) - 1]
         lines.append(
             f"  {name:{width}}  at {used[index]:g}: IoU {now:.4f}   at {best[index]:.4g}: IoU {then:.4f}"
             f"   average precision {areas[index]:.4f}"
         )
     chosen = ",".join(f"{value:.4g}" for value in best)
+    if all(math.isnan(area) for area in areas):
+        return "\n".join(lines)
     if split == "val":
         words = f"threshold={chosen}" if len(names) == 1 else f"'threshold=[{chosen}]'"
         advice = f"to use it, add {words} to `segtrain evaluate split=test` or `segtrain predict`"

@@ -18,7 +18,7 @@ from segtrain.checkpoint import FORMAT, KEY
 from segtrain.losses import Combo
 from segtrain.metrics import CalibrationProbe, SegmentationMetrics, Threshold
 from segtrain.optim import Mode, Optim
-from segtrain.task import Batch, Task
+from segtrain.task import Batch, Task, valid_mask
 
 Step = dict[str, Tensor]
 STAGES = ("val", "test")
@@ -99,7 +99,8 @@ class SegmentationModule(LightningModule):
         if isinstance(self.loss, Combo):  # the test scores a finished training
             self.loss.epoch = self.current_epoch if stage == "val" else None
         loss, _ = self.loss_and_parts(logits, batch["mask"])
-        self._mean(f"{stage}_loss").update(loss, len(logits))
+        labelled = valid_mask(batch["mask"], self.task).sum().clamp(min=1)  # what a mean over pixels is a mean of
+        self._mean(f"{stage}_loss").update(loss, labelled)
         predicted = self.counts(stage).predict(logits)
         self.counts(stage).update(logits, batch["mask"], predicted)
         self.probe(stage).update(logits, batch["mask"], predicted)

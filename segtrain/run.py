@@ -28,6 +28,7 @@ from segtrain.checkpoint import KEY, load_checkpoint, load_net
 from segtrain.console import listed, log, score_table, set_up_logging
 from segtrain.errors import UserError
 from segtrain.evaluation import output_folder, threshold_report, write_tables
+from segtrain.losses import Combo
 from segtrain.record import config_hash, summarize
 from segtrain.resume import Resume, check_same
 from segtrain.runs import Run, find_run, read_run, write_json
@@ -200,9 +201,27 @@ def _headline(parts: Parts, request: Request, folder: Path, resume: Resume | Non
     how = f"continues at step {resume.step} in" if resume is not None else "in"
     return (
         f"data   {source.name}: {counts} images; {source.task.mode}: {names}{notes}\n"
-        f"model  {request.choices.get('model')}, {parameters:.1f} M parameters; loss {request.choices.get('loss')}\n"
+        f"model  {request.choices.get('model')}, {parameters:.1f} M parameters; loss {_loss_in_words(parts, request)}\n"
         f"{_derived(parts)}"
         f"run    {how} {folder}"
+    )
+
+
+def _loss_in_words(parts: Parts, request: Request) -> str:
+    """The chosen loss; of a combination also its terms, which may be others than its name says."""
+    loss, name = parts.module.loss, str(request.choices.get("loss"))
+    if not isinstance(loss, Combo):
+        return name
+    loss.epoch = 0
+    start = {term: loss.weight(term) for term in loss.terms}
+    loss.epoch = None
+    return f"{name} = " + " + ".join(
+        f"{start[term]:g}..{loss.weight(term):g} {term}"
+        if term in loss.ramps
+        else term
+        if start[term] == 1
+        else f"{start[term]:g} {term}"
+        for term in loss.terms
     )
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from segtrain import __version__
 from segtrain.checks import did_you_mean
@@ -153,6 +154,8 @@ def parse(words: list[str]) -> Arguments:
         else:
             arguments.overrides.append(word)
     _refuse_useless(arguments)
+    if arguments.allow and str(Path.cwd()) not in sys.path:  # a console script does not look in the current folder
+        sys.path.insert(0, str(Path.cwd()))
     return arguments
 
 

@@ -205,4 +205,5 @@ def _summary(verdicts: Sequence[Verdict]) -> str:
     broken = [name for name in names if name in failed]
     if not broken:
         return f"all {len(names)} promises are kept"
-    return f"{len(broken)} of {len(names)} promises are broken: {', '.join(broken)}"
+    are = "is" if len(broken) == 1 else "are"
+    return f"{len(broken)} of {len(names)} promises {are} broken: {', '.join(broken)}"

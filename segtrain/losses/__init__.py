@@ -64,6 +64,8 @@ def build_loss(name: str, task: Task, stats: ClassStats | None = None, **params:
     loss = LOSSES[checks.choice("loss", name, LOSSES)]
     known = set(inspect.signature(loss).parameters) - {"task", "stats"}
     for key in params:
+        if key in ("terms", "weights", "ramps") and key not in known:
+            raise UserError(f"loss {name} is no combination, so it has no {key}; begin with one, as loss=dice_ce")
         checks.choice(f"loss {name}: each parameter", key, sorted(known) or ["(none)"])
     if "stats" in inspect.signature(loss).parameters:
         params["stats"] = stats

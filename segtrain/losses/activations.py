@@ -29,10 +29,10 @@ def blocks(logits: Tensor) -> Iterator[tuple[slice, slice]]:
         yield slice(None), slice(None)
         return
     number, channels, pixels = logits.shape
-    step = max(1024, BLOCK // channels)
-    for image in range(number):
+    images, step = max(1, BLOCK // max(1, channels * pixels)), max(1024, BLOCK // channels)
+    for image in range(0, number, images):
         for start in range(0, pixels, step):
-            yield slice(image, image + 1), slice(start, start + step)
+            yield slice(image, image + images), slice(start, start + step)
 
 
 def integer(values: Tensor) -> torch.dtype:
@@ -69,10 +69,11 @@ class Erase(torch.autograd.Function):
 
 
 class Softmax(torch.autograd.Function):
-    """logits [N, C, P], target [N, P] -> nll [N, P], then [N, C] each: sums of p, of p^2, of y, and V.
+    """logits [N, C, P], target [N, P] -> nll [N, P], then [N, C] each: sums of p (1 - y), of its square, of y, and V.
 
-    Args (of apply): logits, target, ignore index, whether sums of p (and of y) and of p^2 are wanted (else None).
-    The last two are counts, without gradient.
+    Args (of apply): logits, target, ignore index, whether sums of p (1 - y) (and of y) and of its square are wanted
+    (else None). The last two are counts, without gradient. False positives are summed by themselves: the difference
+    of sums over a million pixels would lose the few that are wrong.
     """
 
     @staticmethod
@@ -83,7 +84,7 @@ class Softmax(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.ignore = ignore
         nll, top, total = (logits.new_empty(target.shape) for _ in range(3))
-        predicted, squared = (logits.new_zeros(logits.shape[:2]) for _ in range(2))
+        claimed, squared = (logits.new_zeros(logits.shape[:2]) for _ in range(2))
         truth = torch.zeros(logits.shape[:2], dtype=torch.int64, device=logits.device)
         seen = torch.zeros_like(truth)
         for n, s in blocks(logits):
@@ -101,20 +102,21 @@ class Softmax(torch.autograd.Function):
             nll[n, s] = erase_((top[n, s] - own).add_(total[n, s].log()), bits)
             if sums or squares:
                 p = erase_(power.div_(total[n, s].unsqueeze(1)), bits.unsqueeze(1))
-                predicted[n] += p.sum(2)
+                p.scatter_(1, labels.unsqueeze(1), 0.0)
+                claimed[n] += p.sum(2)
                 if squares:
                     squared[n] += p.square_().sum(2)
         truth, seen = truth.to(logits.dtype), seen.to(logits.dtype)
         ctx.save_for_backward(logits, target, top, total)
         ctx.mark_non_differentiable(truth, seen)
-        return nll, predicted if sums else None, squared if squares else None, truth, seen
+        return nll, claimed if sums else None, squared if squares else None, truth, seen
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: Any, on_nll: Tensor | None, on_sum: Tensor | None, on_square: Tensor | None, *_: None
     ) -> Gradients:
-        """dz = p (w - sum(w p)) + nll's (p - 1 at the label), where w = on_sum + 2 p on_square."""
+        """dz = p (w - sum(w p)) + nll's (p - 1 at the label), where w = on_sum + 2 p on_square, 0 at the label."""
         if on_nll is None and on_sum is None and on_square is None:
             return (None,) * 5
         logits, target, top, total = ctx.saved_tensors
@@ -125,19 +127,21 @@ class Softmax(torch.autograd.Function):
             erase_(p, keep_bits(valid, p).unsqueeze(1))
             back = result[n, :, s]
             scale = None if on_nll is None else on_nll[n, s] * valid
+            labels = (target[n, s] * valid).long().unsqueeze(1)
             if on_sum is None and on_square is None and scale is not None:
                 torch.mul(p, scale.unsqueeze(1), out=back)
             else:
-                torch.mul(p, class_slopes(p, on_sum, on_square, n), out=back)
+                torch.mul(p, class_slopes(p, on_sum, on_square, n), out=back).scatter_(1, labels, 0.0)
                 mean = back.sum(1)
                 back.addcmul_(p, (mean if scale is None else mean - scale).unsqueeze(1), value=-1)
             if scale is not None:
-                back.scatter_add_(1, (target[n, s] * valid).long().unsqueeze(1), scale.neg_().unsqueeze(1))
+                back.scatter_add_(1, labels, scale.neg_().unsqueeze(1))
         return result, None, None, None, None
 
 
 class Sigmoid(torch.autograd.Function):
-    """logits and target [N, C, P] -> nll [N, C, P], then [N, C] each: sums of p y, p (1 - y), (1 - p) y, p^2, y, and V.
+    """logits and target [N, C, P] -> nll [N, C, P], then [N, C] each: sums of p y, of p (1 - y) and
+    (1 - p) y, of the squares of these two, of y, and V.
 
     Args (of apply): logits, target in {0, 1, ignore}, ignore index, whether nll, sums (the first three) and squares
     are wanted (else None). The last two are counts, without gradient. Squares come with sums. The errors are summed
@@ -152,7 +156,7 @@ class Sigmoid(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         target, ignore = ignore_in_bytes(target, ignore)
         nll = torch.empty_like(logits) if likelihood else None
-        hit, claimed, missed, squared, truth, seen = (logits.new_zeros(logits.shape[:2]) for _ in range(6))
+        hit, claimed, missed, claimed2, missed2, truth, seen = (logits.new_zeros(logits.shape[:2]) for _ in range(7))
         for n, s in blocks(logits):
             z = logits[n, :, s]
             y, bits = yes_or_no(target[n, :, s], z, ignore)
@@ -162,25 +166,28 @@ class Sigmoid(torch.autograd.Function):
                 p = erase_(z.sigmoid(), bits)
                 own = p * y
                 hit[n] += own.sum(2)
-                claimed[n] += (p - own).sum(2)
-                missed[n] += torch.sub(y, own, out=own).sum(2)
+                false, short = p.sub_(own), torch.sub(y, own, out=own)
+                claimed[n] += false.sum(2)
+                missed[n] += short.sum(2)
                 if squares:
-                    squared[n] += p.square_().sum(2)
+                    claimed2[n] += false.square_().sum(2)
+                    missed2[n] += short.square_().sum(2)
             if nll is not None:  # -log p_t = log(1 + e^u), u = z for label 0 and -z for label 1
                 nll[n, :, s] = erase_(softplus(torch.addcmul(z, z, y, value=-2)), bits)
         ctx.ignore = ignore
         ctx.save_for_backward(logits, target)
         ctx.mark_non_differentiable(truth, seen)
         regional = (hit, claimed, missed) if sums else (None, None, None)
-        return nll, *regional, squared if squares else None, truth, seen
+        return nll, *regional, *((claimed2, missed2) if squares else (None, None)), truth, seen
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, on_nll: Tensor | None, *on_sums: Tensor | None) -> Gradients:
-        """dz = p (1 - p) s + (p - y) on_nll; s = on_claimed + y (on_hit - on_claimed - on_missed) + 2 p on_square."""
-        on_hit, on_claimed, on_missed, on_square = on_sums[:4]
+        """dz = p (1 - p) s + (p - y) on_nll, where s = c for label 0 and on_hit - m for label 1,
+        c = on_claimed + 2 p on_claimed2, m = on_missed + 2 (1 - p) on_missed2."""
+        on_hit, on_claimed, on_missed, on_claimed2, on_missed2 = on_sums[:5]
         logits, target = ctx.saved_tensors
-        regional = any(each is not None for each in on_sums[:4])
+        regional = any(each is not None for each in on_sums[:5])
         if not regional and on_nll is None:
             return (None,) * 6
         zero = logits.new_zeros(logits.shape[:2])
@@ -192,7 +199,11 @@ class Sigmoid(torch.autograd.Function):
             y, bits = yes_or_no(target[n, :, s], z, ctx.ignore)
             p = erase_(z.sigmoid(), bits)
             if regional:
-                slope = torch.addcmul(class_slopes(p, outside, on_square, n), y, inside[n].unsqueeze(2))
+                slope = torch.addcmul(outside[n].unsqueeze(2), y, inside[n].unsqueeze(2))
+                if on_claimed2 is not None:
+                    slope.addcmul_(p - p * y, on_claimed2[n].unsqueeze(2), value=2)
+                if on_missed2 is not None:
+                    slope.addcmul_(y - p * y, on_missed2[n].unsqueeze(2), value=-2)
                 torch.ops.aten.sigmoid_backward.grad_input(slope, p, grad_input=back)
                 if on_nll is not None:
                     back.addcmul_(torch.sub(p, y, out=y), on_nll[n, :, s])

@@ -26,7 +26,7 @@ class FocalLoss(nn.Module):
         gamma: focusing exponent, >= 0; 0 is plain cross entropy. 2.0 is Lin et al.'s.
         alpha: None; binary and multilabel: weight of the positives in [0, 1] (one number, or one per
             class; the negatives get 1 - alpha); multiclass: a list with one weight >= 0 per class;
-            "auto": from the training set (share of the negatives; multiclass: 1 / sqrt(share), mean 1, or
+            "auto": from the training set (share of the negatives; multiclass: 1 / sqrt(share), mean 1 over pixels, or
             another weighting by its name, see weights.py).
         stats: of the training set, for "auto".
 

@@ -66,7 +66,7 @@ class CELoss(nn.Module):
     Args:
         task: any mode.
         class_weights: None, one weight >= 0 per class, or from the training set: "inverse", "sqrt" (or "auto"),
-            "median_frequency", "enet", "effective", each scaled to mean 1 (see weights.py). Multiclass only.
+            "median_frequency", "enet", "effective" (see weights.py). Multiclass only.
         label_smoothing: in [0, 1).
         stats: of the training set.
 

@@ -85,10 +85,10 @@ class Pixels:
         likelihood, sums, squares = (name in self.needs for name in NEEDS)
         ignore = self.task.ignore_index
         if self.task.exclusive:
-            keys: tuple[str, ...] = ("nll", "predicted", "squares", "truth", "seen")
+            keys: tuple[str, ...] = ("nll", "claimed", "claimed2", "truth", "seen")
             made = Softmax.apply(self.logits, self.target, ignore, sums, squares)
         else:
-            keys = ("nll", "overlap", "claimed", "missed", "squares", "truth", "seen")
+            keys = ("nll", "overlap", "claimed", "missed", "claimed2", "missed2", "truth", "seen")
             made = Sigmoid.apply(self.logits, self.target, ignore, likelihood, sums or squares, squares)
         return dict(zip(keys, made, strict=True))
 
@@ -104,17 +104,19 @@ class Pixels:
         """I, false positives and negatives of each image and class, without a one-hot tensor.
 
         Args:
-            squared: with p^2 in place of p in P = sum(p), as in V-Net (y^2 = y for hard targets): the false
-                positives are then sum(p^2) - I, which may be negative. Needs "squares", else "sums".
+            squared: errors as sum(p^2 (1 - y)) and sum((1 - p)^2 y), so that P + Y is V-Net's sum(p^2) + sum(y^2).
+                Needs "squares", else "sums".
         """
         made = self._made
-        if self.task.exclusive:
-            hit = torch.exp(-self.nll) * self.valid
-            overlap = sums_by_class(hit, self.labels, self.task.num_classes)
-            claimed, missed = made["squares" if squared else "predicted"] - overlap, made["truth"] - overlap
-        else:
-            overlap, missed = made["overlap"], made["missed"]
-            claimed = made["squares"] - overlap if squared else made["claimed"]
+        claimed = made["claimed2" if squared else "claimed"]
+        if not self.task.exclusive:
+            missed = made["missed2" if squared else "missed"]
+            return Sums(made["overlap"], claimed, missed, made["truth"], made["seen"])
+        error = -torch.expm1(-self.nll)  # 1 - p_t, 0 where ignored
+        missed = sums_by_class(error, self.labels, self.task.num_classes)
+        overlap = made["truth"] - missed
+        if squared:
+            missed = sums_by_class(error.square(), self.labels, self.task.num_classes)
         return Sums(overlap, claimed, missed, made["truth"], made["seen"])
 
     @cached_property
@@ -152,8 +154,8 @@ class Pixels:
 
     def ratio(self, total: Tensor, weight: Tensor) -> Tensor:
         """Total / weight with both summed over all processes if joint; 0 where there is no weight."""
-        tiny = torch.finfo(total.dtype).tiny
-        return total * self._share / self.everywhere(weight.to(total.dtype)).clamp(min=tiny)
+        whole = self.everywhere(weight.to(total.dtype))
+        return total * self._share * (whole > 0) / whole.where(whole > 0, 1.0)
 
     @property
     def _share(self) -> int:
@@ -173,13 +175,14 @@ def spread(logits: Tensor, target: Tensor, task: Task, needs: Collection[str] = 
         task: mode, classes and ignore index.
         needs: what will be asked of it, of NEEDS; the rest is there anyhow.
         joint: divide means by the counts of all processes of a distributed run. For training, where all processes
-            make the same steps; in validation they may not, and would wait for each other for ever.
+            make the same steps; in validation they may not, and would wait for each other for ever. Without gradient
+            it has no effect.
 
     Raises:
         UserError: shapes or dtypes do not fit the task.
     """
     check_shapes(logits, target, task)
-    return Pixels(logits, target, task, needs, joint)
+    return Pixels(logits, target, task, needs, joint and torch.is_grad_enabled())
 
 
 def sums_by_class(values: Tensor, target: Tensor, num_classes: int) -> Tensor:

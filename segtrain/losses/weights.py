@@ -41,7 +41,8 @@ def per_class_numbers(
 def weights_from(
     key: str, spec: str | Sequence[float] | None, task: Task, stats: ClassStats | None
 ) -> list[float] | None:
-    """Weights per class: None, the given list, or one of WEIGHTINGS from the training set, scaled to mean 1.
+    """Weights per class: None, the given list, or one of WEIGHTINGS from the training set, scaled so that a
+    training pixel weighs 1 in the mean.
 
     Raises:
         UserError: another word, a list of another length, or a word without statistics.
@@ -53,7 +54,8 @@ def weights_from(
         known_shares(f"{key}={spec}", stats, task)
         assert stats is not None
         raw = weighting(stats)
-        return [weight * len(raw) / sum(raw) for weight in raw]
+        mean = sum(weight * share for weight, share in zip(raw, stats.share(), strict=True))
+        return [weight / (mean or 1.0) for weight in raw]
     return per_class_numbers(key, spec, task, low=0)
 
 
@@ -124,7 +126,9 @@ def known_shares(key: str, stats: ClassStats | None, task: Task) -> list[float]:
     shares = stats.share()
     absent = [name for name, share in zip(task.names, shares, strict=True) if share == 0]
     if absent:
-        warnings.warn(f"{key}: no training pixel is {', '.join(absent)}; its weight is clamped", stacklevel=2)
+        warnings.warn(
+            f"{key}: no training pixel is {', '.join(absent)}; such a class counts as very rare", stacklevel=2
+        )
     return shares
 
 

@@ -202,7 +202,7 @@ MUTANTS = {
         contract.check_gradient,
     ),
     "slopes of the sums halved": Mutant(
-        "dice", activations, "class_slopes", lambda *given: true_slopes(*given) / 2, contract.check_gradient
+        "dice", activations, "class_slopes", lambda *given: true_slopes(*given) / 2, contract.check_gradient, MULTICLASS
     ),
     "slopes of the squares without the 2": Mutant(
         "dice", activations, "class_slopes", lambda p, plain, square, n: p * square[n].unsqueeze(2),

@@ -25,7 +25,8 @@ from tests.losses.contract import check_empty, check_reference, run, same
 BINARY, MULTICLASS, MULTILABEL = TASKS["binary"], TASKS["multiclass"], TASKS["multilabel"]
 YES_OR_NO = {"binary": BINARY, "multilabel": MULTILABEL}
 ROOTS = [1 / math.sqrt(share) for share in (0.6, 0.25, 0.1, 0.05)]
-AUTO = [len(ROOTS) * root / sum(ROOTS) for root in ROOTS]  # 1 / sqrt(share), mean 1
+MEAN = sum(root * share for root, share in zip(ROOTS, (0.6, 0.25, 0.1, 0.05), strict=True))
+AUTO = [root / MEAN for root in ROOTS]  # 1 / sqrt(share); a pixel weighs 1 in the mean
 SHARES = {mode: [p / v for p, v in zip(s.positives, s.valid, strict=True)] for mode, s in STATS.items()}
 
 
@@ -297,7 +298,7 @@ def test_automatic_weights_stay_finite_for_a_class_that_never_or_always_occurs(p
     absent = ClassStats([900, 100, 0, 0], [1000] * 4, [1000] * 4, 1)
     weights = build_loss("ce", MULTICLASS, absent, class_weights="auto").weight
     raw = torch.tensor([0.9, 0.1, 0.1, 0.1]).rsqrt()  # absent classes count as the rarest
-    assert_close(weights, raw / raw.mean())
+    assert_close(weights, raw / (0.9 * raw[0] + 0.1 * raw[1]))
 
 
 def test_alpha_of_a_quarter_lowers_the_weight_of_the_foreground() -> None:

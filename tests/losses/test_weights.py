@@ -33,14 +33,14 @@ def test_each_has_its_formula() -> None:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_weights_are_those_of_the_formula_with_mean_1(name: str) -> None:
+def test_weights_are_those_of_the_formula_with_mean_1_over_pixels(name: str) -> None:
     weights = weights_from("key", name, TASK, STATS)
-    np.testing.assert_allclose(weights, EXPECTED[name] / EXPECTED[name].mean(), rtol=1e-9)
+    np.testing.assert_allclose(weights, EXPECTED[name] / (F * EXPECTED[name]).sum(), rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_losses_take_them_and_say_what_they_came_to(name: str) -> None:
-    expected = torch.tensor(EXPECTED[name] / EXPECTED[name].mean(), dtype=torch.float32)
+    expected = torch.tensor(EXPECTED[name] / (F * EXPECTED[name]).sum(), dtype=torch.float32)
     for loss, key, buffer in (("ce", "class_weights", "weight"), ("focal", "alpha", "alpha")):
         built = build_loss(loss, TASK, STATS, **{key: name})
         torch.testing.assert_close(getattr(built, buffer), expected)

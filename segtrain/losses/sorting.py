@@ -77,25 +77,25 @@ class LovaszLoss(nn.Module):
         """Loss of a class, whether it takes part in the mean, and whether anything is valid; each [N or 1]."""
         occurs, number = truth.sum(1) > 0, valid.sum(1)
         with torch.no_grad():
-            weights = lovasz_weights(errors, truth, valid)
+            weights = lovasz_weights(errors, truth)
         loss = torch.where(occurs, (errors * weights).sum(1), instead.sum(1) / number.clamp(min=1))
         seen = (number > 0).to(loss.dtype)
         return loss, occurs.to(loss.dtype) if self.task.exclusive else seen, seen
 
 
-def lovasz_weights(errors: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+def lovasz_weights(errors: Tensor, truth: Tensor) -> Tensor:
     """What each pixel's error adds to 1 - IoU, in the order of the errors; all [R, L].
 
-    Errors are >= 0, so their bits sort like integers, which is twice as fast as sorting floats.
+    Errors are >= 0, so their bits sort like integers, which is twice as fast as sorting floats. Ignored pixels have
+    error 0, so they come after all that count, and what they add is multiplied by 0.
     """
     order = errors.contiguous().view(integer(errors)).bitwise_not().sort(dim=1).indices
     positive = truth.gather(1, order)
-    negative = valid.gather(1, order).to(truth.dtype) - positive
-    total = truth.sum(1, keepdim=True)
-    found, false = (each.cumsum(1, dtype=torch.int64).to(truth.dtype) for each in (positive, negative))
-    intersection, union = total - found, (total + false).clamp(min=1)
-    steps = positive / union + negative * intersection / (union * (union - 1)).clamp(min=1)
-    return torch.empty_like(steps).scatter_(1, order, steps)
+    total, found = truth.sum(1, keepdim=True), positive.cumsum(1, dtype=torch.int64)
+    place = torch.arange(1, found.shape[1] + 1, device=found.device)
+    union = (total + (place - found).to(truth.dtype)).clamp(min=1)
+    on_negative = (total - found.to(truth.dtype)).div_((union * (union - 1)).clamp_(min=1))
+    return torch.empty_like(union).scatter_(1, order, on_negative.lerp_(union.reciprocal_(), positive))
 
 
 class OHEMLoss(nn.Module):

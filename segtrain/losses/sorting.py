@@ -91,9 +91,10 @@ def lovasz_weights(errors: Tensor, truth: Tensor) -> Tensor:
     """
     order = errors.contiguous().view(integer(errors)).bitwise_not().sort(dim=1).indices
     positive = truth.gather(1, order)
-    total, found = truth.sum(1, keepdim=True), positive.cumsum(1, dtype=torch.int64)
-    place = torch.arange(1, found.shape[1] + 1, device=found.device)
-    union = (total + (place - found).to(truth.dtype)).clamp(min=1)
+    counting = truth.dtype if truth.shape[1] < 2**24 else torch.int64  # whole numbers that float32 can hold
+    total, found = truth.sum(1, keepdim=True), positive.cumsum(1, dtype=counting)
+    place = torch.arange(1, truth.shape[1] + 1, dtype=counting, device=truth.device)
+    union = (place - found).to(truth.dtype).add_(total).clamp_(min=1)
     on_negative = (total - found.to(truth.dtype)).div_((union * (union - 1)).clamp_(min=1))
     return torch.empty_like(union).scatter_(1, order, on_negative.lerp_(union.reciprocal_(), positive))
 

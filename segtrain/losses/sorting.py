@@ -89,7 +89,9 @@ def lovasz_weights(errors: Tensor, truth: Tensor) -> Tensor:
     Errors are >= 0, so their bits sort like integers, which is twice as fast as sorting floats. Ignored pixels have
     error 0, so they come after all that count, and what they add is multiplied by 0.
     """
-    order = errors.contiguous().view(integer(errors)).bitwise_not().sort(dim=1).indices
+    keys = errors.contiguous().view(integer(errors)).bitwise_not()
+    # torch sorts integers by their digits in one dimension only
+    order = keys.sort(dim=1).indices if len(keys) > 1 else keys[0].sort().indices.unsqueeze(0)
     positive = truth.gather(1, order)
     counting = truth.dtype if truth.shape[1] < 2**24 else torch.int64  # whole numbers that float32 can hold
     total, found = truth.sum(1, keepdim=True), positive.cumsum(1, dtype=counting)

@@ -30,6 +30,31 @@ def test_a_large_image_keeps_the_digits_of_a_small_one() -> None:
     assert float(loss(logits, target)) == pytest.approx(float(loss(logits.double(), target)), abs=2e-6)
 
 
+@pytest.mark.parametrize("name", ["dice", "tversky", "focal_tversky", "mcc", "generalized_dice", "unified_focal"])
+def test_a_nearly_perfect_prediction_keeps_its_errors(name: str, task: Task) -> None:
+    """A difference of sums over a million pixels would lose them, and the gradient with them."""
+    size = (1, 512, 512)
+    target = make_target(task, size=size, ignored=0.1)
+    known = target.masked_fill(target == 255, 0)
+    hot = torch.nn.functional.one_hot(known, task.num_classes).movedim(-1, 1) if task.exclusive else known
+    noise = make_logits(task, size, scale=0.5)
+    logits = 7 * (2 * hot.view_as(noise) - 1) + noise
+    loss = build_loss(name, task)
+    value, gradient = run(loss, logits, target)
+    expected, slope = run(loss, logits.double(), target)
+    assert float(value) == pytest.approx(float(expected), rel=1e-3)
+    # 1 - p of a pixel that is sure is itself known to some percent: p is rounded to 6e-8 where 1 - p is 1e-6
+    assert float((gradient - slope).abs().sum() / slope.abs().sum()) < 2e-2
+
+
+def test_a_batch_without_weight_is_0() -> None:
+    task = TASKS["multiclass"]
+    loss = build_loss("ce", task, class_weights=[0, 1, 1, 1], label_smoothing=0.1)
+    value, gradient = run(loss, make_logits(task), make_target(task, "empty"))
+    assert value == 0
+    assert (gradient == 0).all()
+
+
 @pytest.mark.parametrize("name", ["ce", "focal", "dice", "unified_focal"])
 def test_blocks_change_nothing(name: str, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     size = (2, 40, 60)  # 1024 + 1024 + 352 pixels

@@ -36,7 +36,7 @@ def test_a_mean_of_each_process_fails_with_a_counterexample(capsys: pytest.Captu
     assert "FAIL two processes (binary, multilabel). Two processes that average" in shown
     assert "logits_0, target_0 = torch.tensor(" in shown
     assert re.search(r"# got: \[\[.*\n.*# expected: \[\[", shown)
-    assert shown.rstrip().endswith("1 of 20 promises are broken: two processes")
+    assert shown.rstrip().endswith("1 of 20 promises is broken: two processes")
 
 
 def test_a_right_loss_passes_and_its_properties_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:

@@ -173,7 +173,7 @@ def _run_on_a_fake_gpu(subject: Subject, example: Example) -> None:
                 loss._apply(without_data)  # type: ignore[no-untyped-call]
             loss(torch.empty(logits.shape, device="cuda"), torch.empty(target.shape, dtype=target.dtype, device="cuda"))
     except (UnsupportedFakeTensorException, NotImplementedError):
-        return  # an operation that only a real device could show
+        return  # an operation that only a real device could show; without a device NoSync has watched it above
 
 
 def _place(error: BaseException) -> str:
@@ -181,7 +181,7 @@ def _place(error: BaseException) -> str:
     place, trace = "", error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if "/torch/" not in file and "losses/mechanics" not in file and "losses/waiting" not in file:
+        if "/torch/" not in file and "contract/mechanics" not in file and "contract/waiting" not in file:
             place = f" ({file.rpartition('/')[2]}:{trace.tb_lineno})"
         trace = trace.tb_next
     return place

@@ -1,7 +1,8 @@
-"""Weighted sums of losses: `loss=dice_ce`, or any mixture written in yaml or on the command line.
+r"""Weighted sums of losses: `loss=dice_ce`, or any mixture written in yaml or on the command line.
 
     python train.py loss=dice_bce +loss@loss.terms.focal=focal +loss.weights.focal=.5
-    python train.py loss=dice_ce +loss@loss.terms.boundary=boundary +loss.ramps.boundary.to=1 loss.weights.boundary=0
+    python train.py loss=dice_ce +loss@loss.terms.boundary=boundary +loss.weights.boundary=0 \
+        +loss.ramps.boundary='{to: 1, end: 10}'
 
 A missing weight is 1; a weight or a ramp without a term is an error, since it would silently do nothing. The
 logits are activated once for all terms.

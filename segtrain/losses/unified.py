@@ -75,11 +75,11 @@ class UnifiedFocalLoss(nn.Module):
 
     def _tversky(self, pixels: Pixels) -> Tensor:
         sums = self.region.sums(pixels)
-        enhanced = self._index_loss(sums).clamp(min=FLOOR).pow(1 - self.gamma)
+        plain = self._index_loss(sums)
+        enhanced = plain.clamp(min=FLOOR).pow(1 - self.gamma)
         if not self.task.exclusive:
             return self.region.mean(pixels, (enhanced + self._index_loss(background(sums))) / 2, sums.seen)
-        plain = self._index_loss(sums)[:, :1]
-        return self.region.mean(pixels, torch.cat([plain, enhanced[:, 1:]], dim=1), sums.seen)
+        return self.region.mean(pixels, torch.cat([plain[:, :1], enhanced[:, 1:]], dim=1), sums.seen)
 
     def _index_loss(self, sums: Sums) -> Tensor:
         return tversky_loss(sums, 1 - self.delta, self.delta, self.smooth)

@@ -117,10 +117,8 @@ class SegmentationModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's mean losses; a plateau schedule steps here, before the checkpoint is written."""
         values: dict[str, Any] = {"train/loss": self._take("train_loss")}
-        for key in self.means:
-            if key.startswith("part_"):
-                values[f"train_parts/{key.removeprefix('part_')}"] = self._take(key)
         if isinstance(self.loss, Combo):
+            values |= {f"train_parts/{name}": self._take(f"part_{name}") for name in self.loss.active()}
             values |= {f"train_weights/{name}": self.loss.weight(name) for name in self.loss.ramps}
         values["optim/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log_dict(values)

@@ -82,7 +82,7 @@ class Combo(nn.Module):
     Shape: as its terms; returns a scalar, float32.
 
     Raises:
-        UserError: no terms, an unknown weight or ramp, a weight below 0.
+        UserError: no terms, an unknown weight or ramp, a weight below 0, or no weight above 0.
     """
 
     def __init__(
@@ -101,6 +101,8 @@ class Combo(nn.Module):
         self.terms = nn.ModuleDict(terms)
         self.weights = {name: checks.number(f"loss.weights.{name}", weights.get(name, 1.0), 0) for name in terms}
         self.ramps = {name: build_ramp(name, self.weights[name], ramp) for name, ramp in ramps.items()}
+        if not any([*self.weights.values(), *(ramp.to for ramp in self.ramps.values())]):
+            raise UserError("loss.weights are all 0: nothing would be learned; give one term a weight above 0")
         self.epoch: float | None = None
 
     def weight(self, name: str) -> float:
@@ -110,16 +112,21 @@ class Combo(nn.Module):
             return self.weights[name]
         return ramp.to if self.epoch is None else ramp.at(self.epoch)
 
+    def active(self) -> list[str]:
+        """The terms that count at the present epoch; the others are not computed. All, where none would be left."""
+        return [name for name in self.terms if self.weight(name) > 0] or list(self.terms)
+
     def parts(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """The value of each term, before its weight."""
-        sharing = {name: term for name, term in self.terms.items() if isinstance(term, TakesPixels)}
+        """The value of each active term, before its weight."""
+        active = {name: self.terms[name] for name in self.active()}
+        sharing = {name: term for name, term in active.items() if isinstance(term, TakesPixels)}
         pixels: dict[Task, Pixels] = {}
         for task in {term.task for term in sharing.values()}:
             needs = {need for term in sharing.values() if term.task == task for need in term.needs}
             pixels[task] = spread(logits, target, task, needs, self.training)
         return {
             name: sharing[name].of(pixels[sharing[name].task]) if name in sharing else term(logits, target)
-            for name, term in self.terms.items()
+            for name, term in active.items()
         }
 
     def total(self, parts: Mapping[str, Tensor]) -> Tensor:

@@ -34,7 +34,6 @@ class BCELoss(nn.Module):
         UserError: multiclass task, or a parameter out of range.
     """
 
-    needs = ("nll",)
     weight: Tensor | None
 
     def __init__(
@@ -44,6 +43,7 @@ class BCELoss(nn.Module):
         require_binary_choices("bce", task)
         self.task = task
         self.smoothing = checks.number("bce: label_smoothing", label_smoothing, 0, 0.999)
+        self.needs = () if self.smoothing else ("nll",)
         values = None if pos_weight is None else per_class_numbers("bce: pos_weight", pos_weight, task, above=0)
         self.register_buffer("weight", column(values), persistent=False)
 
@@ -79,7 +79,6 @@ class CELoss(nn.Module):
         UserError: a parameter out of range, or weights in a mode that has no exclusive classes.
     """
 
-    needs = ("nll",)
     weight: Tensor | None
 
     def __init__(
@@ -92,6 +91,7 @@ class CELoss(nn.Module):
         super().__init__()
         self.task = task
         self.smoothing = checks.number("ce: label_smoothing", label_smoothing, 0, 0.999)
+        self.needs = () if self.smoothing else ("nll",)
         if class_weights is not None and not task.exclusive:
             raise UserError(f"ce: class_weights need a multiclass task, this one is {task.mode}; use bce: pos_weight")
         values = weights_from("ce: class_weights", class_weights, task, stats)

@@ -85,6 +85,30 @@ def test_the_weight_of_the_epoch_weighs_the_term() -> None:
         assert float(combo(logits, logits)) == total
 
 
+def test_a_term_without_weight_is_not_computed() -> None:
+    class Broken(nn.Module):
+        def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+            raise AssertionError("computed")
+
+    logits = torch.full((1, 1, 1, 1), 3.0, requires_grad=True)
+    combo = Combo({"a": Plain(), "b": Broken()}, {"b": 0.0}, {"b": {"to": 1.0, "begin": 1, "end": 2}})
+    for epoch in (0, 1):
+        combo.epoch = epoch
+        assert list(combo.parts(logits, logits)) == combo.active() == ["a"]
+    combo.epoch = 2
+    with pytest.raises(AssertionError, match="computed"):
+        combo(logits, logits)
+    with pytest.raises(UserError, match=r"loss.weights are all 0: nothing would be learned"):
+        Combo({"a": Plain(), "b": Plain()}, {"a": 0, "b": 0})
+    late = Combo({"a": Plain()}, {"a": 0.0}, {"a": {"to": 1.0, "begin": 1, "end": 2}})  # at first nothing has a weight
+    late.epoch = 0
+    value = late(logits, logits)
+    value.backward()
+    assert float(value.detach()) == 0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"c": {"to": 1, "end": 2}}, "loss.ramps: each key must be one of a, b; got 'c'"),
     ({"a": {"to": 1}}, "loss.ramps.a.end is missing"),
@@ -109,7 +133,8 @@ def test_a_training_follows_the_ramp_and_logs_it(tmp_path: Path) -> None:
     run = tiny.train(tmp_path, "loss=dice_boundary", "epochs=3")
     rows = read_rows(run.folder / "metrics.csv")
     assert [float(row["train_weights/boundary"]) for row in rows] == pytest.approx([0, 1 / 3, 2 / 3], abs=1e-6)
+    assert "train_parts/boundary" not in rows[0] or not rows[0]["train_parts/boundary"]  # not computed yet
     for row in rows:
-        parts = {name: float(row[f"train_parts/{name}"]) for name in ("dice", "ce", "boundary")}
+        parts = {name: float(row.get(f"train_parts/{name}") or 0) for name in ("dice", "ce", "boundary")}
         total = parts["dice"] + parts["ce"] + float(row["train_weights/boundary"]) * parts["boundary"]
         assert float(row["train/loss"]) == pytest.approx(total, rel=1e-4)

@@ -59,7 +59,7 @@ def assemble(request: Request) -> Parts:
     """
     config, allow = request.config.copy(), request.allow
     wanted = {key: value for key, value in plain(config.task).items() if key != "_target_"}
-    source: DataSource = _builder(config.data, "data", allow)(task=wanted)
+    source: DataSource = build(config.data, "data", allow).open(wanted)
     for split in ("train", "val"):
         if split not in source.splits:
             raise UserError(f"data {source.name} has no {split} images; training needs them")

@@ -21,8 +21,9 @@ from segtrain.errors import UserError
 
 BUILDERS = {
     "segtrain.augment.build_augmentation",
-    "segtrain.data.folder.open_folder",
-    "segtrain.data.synthetic.open_synthetic",
+    "segtrain.data.files.FileData",
+    "segtrain.data.folder.FolderLayout",
+    "segtrain.data.synthetic.SyntheticData",
     "segtrain.losses.build_loss",
     "segtrain.losses.combo.Combo",
     "segtrain.models.build_model",

@@ -17,8 +17,8 @@ def groups() -> list[str]:
 
 
 def options(group: str) -> list[str]:
-    """Options of a group."""
-    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+    """Options of a group; a file whose name begins with _ is the base of others."""
+    return sorted(file.stem for file in (CONF / group).glob("[!_]*.yaml"))
 
 
 def top_keys(group: str, option: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segtrain.data.source import Array, Examples
+from segtrain.data.source import Array, Examples, Window, cut
 
 
 class RamCache:
@@ -20,8 +20,11 @@ class RamCache:
         self._room = limit
         self._kept: dict[int, tuple[Array, Array]] = {}
 
-    def read(self, index: int) -> tuple[Array, Array]:
+    def read(self, index: int, window: Window | None = None) -> tuple[Array, Array]:
         """As Examples.read; the arrays are read-only, since the next epoch gets the same ones."""
+        return cut(*self._whole(index), window)
+
+    def _whole(self, index: int) -> tuple[Array, Array]:
         if index in self._kept:
             return self._kept[index]
         image, mask = self._examples.read(index)

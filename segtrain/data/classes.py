@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segtrain import checks
-from segtrain.data.readers import IdArray
+from segtrain.data.masks import IdArray
 from segtrain.errors import UserError
 from segtrain.task import IGNORE, Color, Task
 

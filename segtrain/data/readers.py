@@ -1,7 +1,6 @@
-"""Files to arrays: images as RGB uint8 by a reader of choice, masks as ids by Pillow.
+"""Image files to arrays: RGB uint8 by a reader of choice. (Masks: masks.py.)
 
-All readers give the same array for the same 8-bit file (a test proves it). Masks are read by Pillow alone:
-OpenCV turns the ids 0, 1, 2 of a palette PNG into grey values 0, 38, 75.
+All readers give the same array for the same 8-bit file (a test proves it).
 """
 
 from __future__ import annotations
@@ -20,13 +19,10 @@ from segtrain import checks
 from segtrain.errors import UserError
 
 ImageArray = npt.NDArray[np.uint8]
-IdArray = npt.NDArray[np.integer]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # whatever the file is called: Pillow would start Ghostscript for EPS
 EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
-ID_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 MAX_PIXELS = 100_000_000  # a 17 KB file can hold 12,000 x 12,000 pixels; refuse before decoding
 DEEP = re.compile(";16[BLN]")  # Pillow's name of 16-bit data that it would cut to 8 bits: "RGB;16B"
 ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
@@ -70,7 +66,7 @@ def read_image(path: Path, reader: str = "opencv") -> ImageArray:
         if header.mode not in ("L", "RGB"):  # readers disagree on the rest, so Pillow converts it for all
             return decode(path, header)
         size = (header.height, header.width)
-    with _naming(path, f"{reader} cannot decode it", "replace or remove it, or try another data.reader"):
+    with naming(path, f"{reader} cannot decode it", "replace or remove it, or try another data.reader"):
         array = READERS[reader](path)
     if array is None or array.shape[:2] != size:
         raise UserError(f"{path}: damaged, {reader} cannot decode it; replace or remove it")
@@ -83,15 +79,20 @@ def check_header(path: Path, header: Image.Image) -> None:
     Raises:
         UserError: naming the file and the remedy.
     """
-    _check_layout(path, header)
+    check_layout(path, header)
     deep = any(DEEP.search(str(tile.args)) for tile in getattr(header, "tile", ()))
     if deep or header.mode not in EIGHT_BIT:
         depth = "16 bits" if deep else f"mode {header.mode}"
         raise UserError(f"{path}: pixels of {depth}, only 8-bit images are read; convert it to 8 bits")
 
 
-def _check_layout(path: Path, header: Image.Image) -> None:
-    with _naming(path):
+def check_layout(path: Path, header: Image.Image) -> None:
+    """Refuse several pages and a rotation tag.
+
+    Raises:
+        UserError: naming the file and the remedy.
+    """
+    with naming(path):
         pages = getattr(header, "n_frames", 1)
         turned = Image.Image.getexif(header).get(ORIENTATION, 1)  # the PNG class's own would decode the whole file
     if pages > 1:
@@ -106,12 +107,12 @@ def decode(path: Path, header: Image.Image) -> ImageArray:
     Raises:
         UserError: the file is damaged.
     """
-    with _naming(path):
+    with naming(path):
         return np.asarray(header.convert("RGB"))
 
 
 @contextmanager
-def _naming(path: Path, what: str = "damaged", remedy: str = "replace or remove it") -> Iterator[None]:
+def naming(path: Path, what: str = "damaged", remedy: str = "replace or remove it") -> Iterator[None]:
     """Decoders raise whatever they like at a damaged file (OSError, SyntaxError, TypeError, cv2.error): say which."""
     try:
         yield
@@ -119,23 +120,6 @@ def _naming(path: Path, what: str = "damaged", remedy: str = "replace or remove 
         raise
     except Exception as error:
         raise UserError(f"{path}: {what} ({error}); {remedy}") from error
-
-
-def read_mask(path: Path) -> IdArray:
-    """Decode a mask file to the ids it holds, [H, W].
-
-    Raises:
-        UserError: missing, damaged, JPEG (its values are blurred) or with colours instead of ids.
-    """
-    with open_image(path) as mask:
-        if mask.format == "JPEG":
-            raise UserError(f"{path}: JPEG blurs the ids of a mask; export it again as PNG")
-        if mask.mode not in ID_MODES:
-            raise UserError(f"{path}: a mask of mode {mask.mode} holds colours, not class ids; save single-channel ids")
-        _check_layout(path, mask)
-        with _naming(path):
-            array = np.asarray(mask)
-    return array.astype(np.uint8) if array.dtype == bool else array
 
 
 def _opencv(path: Path) -> ImageArray | None:

@@ -7,6 +7,7 @@ change, so the next run on the same data starts at once.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -14,35 +15,35 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 
-from segtrain.data.readers import check_header, decode, open_image, read_mask
+from segtrain.data.listing import Item
+from segtrain.data.masks import IdArray, MaskRules
+from segtrain.data.readers import check_header, decode, open_image
+from segtrain.data.source import Array
 from segtrain.errors import UserError
 from segtrain.seeds import derive
 
-FORMAT = 2  # of the kept findings; raise it when a field changes its meaning
+FORMAT = 3  # of the kept findings; raise it when a field changes its meaning
+PLACES = 8  # kept of each id: enough that crops differ, and 100,000 findings still fit into memory
 SHOWN = 20  # faults listed in one message
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One labelled image: its name in the split, its image file and its mask file."""
-
-    id: str
-    image: Path
-    mask: Path
-
-
-@dataclass(frozen=True)
 class Finding:
-    """What was found in one pair.
+    """What was found in one item.
 
     Args:
         size: (height, width) in pixels; (0, 0) where the image is faulty.
         total: per channel, sum over the pixels of value / 255.
         squared: per channel, sum of its square.
         ids: pixels of each id in the mask.
+        places: (row, column) of up to PLACES pixels of each id, drawn at random: where to crop to meet it.
+        digest: of the decoded image: equal for equal pixels.
+        gist: 64 bits that change little where the image changes little (difference hash), as 16 hex digits.
         fault: a sentence, or "" where all is well.
     """
 
@@ -50,37 +51,41 @@ class Finding:
     total: Sequence[float] = ()
     squared: Sequence[float] = ()
     ids: dict[int, int] = field(default_factory=dict)
+    places: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    digest: str = ""
+    gist: str = ""
     fault: str = ""
 
 
-def scan(pairs: Sequence[Pair], kept: Path | None = None) -> list[Finding]:
-    """Look through all pairs, in order.
+def scan(items: Sequence[Item], rules: MaskRules, kept: Path | None = None) -> list[Finding]:
+    """Look through all items, in order.
 
     Args:
-        pairs: images with their masks.
+        items: images with their labels.
+        rules: how mask files become ids.
         kept: file with the findings of an earlier scan, used for files that have not changed and rewritten.
     """
     known = _load(kept)
-    keys = [_key(pair) for pair in pairs]
-    missing = [(key, pair) for key, pair in zip(keys, pairs, strict=True) if key not in known]
+    keys = [_key(item, rules) for item in items]
+    missing = [(key, item) for key, item in zip(keys, items, strict=True) if key not in known]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders release the interpreter's lock
-        fresh = pool.map(lambda item: look(item[1]), missing)
+        fresh = pool.map(lambda entry: look(entry[1], rules), missing)
         known |= {key: finding for (key, _), finding in zip(missing, fresh, strict=True)}
     if kept is not None and missing:
         _save(kept, {key: known[key] for key in keys if not known[key].fault})  # a fault may be mended by chmod alone
     return [known[key] for key in keys]
 
 
-def look(pair: Pair) -> Finding:
-    """Decode one image and its mask in full; a fault is recorded, not raised."""
+def look(item: Item, rules: MaskRules) -> Finding:
+    """Decode one image and its label in full; a fault is recorded, not raised."""
     try:
-        with open_image(pair.image) as header:
-            check_header(pair.image, header)
-            image = decode(pair.image, header)
-        mask = read_mask(pair.mask)
+        with open_image(item.image) as header:
+            check_header(item.image, header)
+            image = decode(item.image, header)
+        mask = item.label.read((image.shape[0], image.shape[1]), rules)
         if mask.shape != image.shape[:2]:
             raise UserError(
-                f"{pair.mask}: {mask.shape[1]} x {mask.shape[0]} pixels, but its image has "
+                f"{item.label.files[0]}: {mask.shape[1]} x {mask.shape[0]} pixels, but its image has "
                 f"{image.shape[1]} x {image.shape[0]}; they must have one size"
             )
     except UserError as error:
@@ -94,7 +99,30 @@ def look(pair: Pair) -> Finding:
         total=(levels @ scale).tolist(),
         squared=(levels @ scale**2).tolist(),
         ids=dict(zip(ids.tolist(), counts.tolist(), strict=True)),
+        places=places_of(mask, derive(item.id)),
+        digest=hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).hexdigest(),
+        gist=gist_of(image),
     )
+
+
+def places_of(mask: IdArray, seed: int) -> dict[int, list[tuple[int, int]]]:
+    """(row, column) of up to PLACES random pixels of each id of a mask [H, W]."""
+    flat = mask.ravel()
+    order = np.argsort(flat, kind="stable")
+    ids, starts, counts = np.unique(flat[order], return_index=True, return_counts=True)
+    random = np.random.default_rng(seed)
+    found = {}
+    for index, start, count in zip(ids.tolist(), starts.tolist(), counts.tolist(), strict=True):
+        chosen = order[start + random.choice(count, min(PLACES, count), replace=False)]
+        found[index] = [divmod(place, mask.shape[1]) for place in np.sort(chosen).tolist()]
+    return found
+
+
+def gist_of(image: Array) -> str:
+    """Difference hash: whether each of 8 x 9 mean greys is brighter than its right neighbour."""
+    grey = image.mean(2, dtype=np.float32)
+    small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
+    return np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex()
 
 
 def refuse(what: str, faults: Sequence[str]) -> None:
@@ -120,9 +148,10 @@ def mean_and_std(findings: Sequence[Finding]) -> tuple[list[float], list[float]]
     return mean.tolist(), np.sqrt(np.maximum(variance, 1 / 255**2)).tolist()
 
 
-def _key(pair: Pair) -> str:
-    """Changes whenever one of the two files does."""
-    return f"{derive(FORMAT, str(pair.image), str(pair.mask), _state(pair.image), _state(pair.mask)):x}"
+def _key(item: Item, rules: MaskRules) -> str:
+    """Changes whenever one of its files or what its label depends on do."""
+    files = [item.image, *item.label.files]
+    return f"{derive(FORMAT, str(rules), item.label.settings, *map(str, files), *map(_state, files)):x}"
 
 
 def _state(path: Path) -> str:
@@ -143,10 +172,12 @@ def _load(kept: Path | None) -> dict[str, Finding]:
         return {}  # a damaged file costs a new scan, nothing else
 
 
-def _finding(fields: dict[str, object]) -> Finding:
-    height, width = fields["size"]  # type: ignore[misc]
-    ids = {int(i): int(n) for i, n in fields["ids"].items()}  # type: ignore[attr-defined]
-    return Finding((height, width), fields["total"], fields["squared"], ids, str(fields["fault"]))  # type: ignore[arg-type, has-type]
+def _finding(fields: dict[str, Any]) -> Finding:
+    height, width = fields["size"]
+    ids = {int(i): int(n) for i, n in fields["ids"].items()}
+    places = {int(i): [(y, x) for y, x in found] for i, found in fields["places"].items()}
+    sums = (fields["total"], fields["squared"])
+    return Finding((height, width), *sums, ids, places, fields["digest"], fields["gist"], fields["fault"])
 
 
 def _save(kept: Path, findings: dict[str, Finding]) -> None:

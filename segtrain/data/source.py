@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,15 @@ import numpy.typing as npt
 from segtrain.task import ClassStats, Task
 
 Array = npt.NDArray[np.generic]
+
+
+class Window(NamedTuple):
+    """A part of an image, in pixels; it lies inside the image."""
+
+    top: int
+    left: int
+    height: int
+    width: int
 
 
 class Examples(Protocol):
@@ -32,10 +41,14 @@ class Examples(Protocol):
     @property
     def sizes(self) -> Sequence[tuple[int, int]]: ...
 
-    def read(self, index: int) -> tuple[Array, Array]:
+    def read(self, index: int, window: Window | None = None) -> tuple[Array, Array]:
         """Image [H, W, C] (uint8 in [0, 255] or float32 in [0, 1]) and mask of canonical ids, uint8.
 
         The mask is [H, W], or [K, H, W] in multilabel. The caller may change neither of them.
+
+        Args:
+            index: of the image.
+            window: the part that is wanted; None: all of it.
         """
         ...
 
@@ -64,3 +77,11 @@ class DataSource:
     std: Sequence[float]
     fingerprint: str
     notes: Sequence[str] = field(default=())
+
+
+def cut(image: Array, mask: Array, window: Window | None) -> tuple[Array, Array]:
+    """The part of an image [H, W, C] and its mask [(K,) H, W] that lies in the window; views, not copies."""
+    if window is None:
+        return image, mask
+    rows, columns = slice(window.top, window.top + window.height), slice(window.left, window.left + window.width)
+    return image[rows, columns], mask[..., rows, columns]

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from segtrain.checks import choice, number, whole
 from segtrain.data.shapes import Canvas, Grey, Label, Patch, draw_shape, draw_texture, expose
-from segtrain.data.source import DataSource
+from segtrain.data.source import Array, DataSource, Window, cut
 from segtrain.errors import UserError
 from segtrain.task import IGNORE, MODES, ClassStats, Task
 
@@ -57,7 +57,7 @@ BINARY_DISTRACTORS: tuple[Kind, ...] = (("checked", "blob"), *DISTRACTORS)
 
 @dataclass(frozen=True)
 class Scene:
-    """All that an image depends on besides its split and index; fields as in `open_synthetic`."""
+    """All that an image depends on besides its split and index; fields as in `SyntheticData`."""
 
     mode: str
     kinds: tuple[Kind, ...]
@@ -85,7 +85,7 @@ class SyntheticExamples:
     ids: Sequence[str]
     sizes: Sequence[tuple[int, int]]
 
-    def read(self, index: int) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
+    def read(self, index: int, window: Window | None = None) -> tuple[Array, Array]:
         """Image uint8 [H, W, C] and mask of ids, uint8 [H, W] or (multilabel) [K, H, W].
 
         Raises:
@@ -93,27 +93,14 @@ class SyntheticExamples:
         """
         if not 0 <= index < len(self.ids):
             raise IndexError(f"{self.split} has images 0 to {len(self.ids) - 1}, not {index}")
-        return draw_example(self.scene, self.split, index)
+        return cut(*draw_example(self.scene, self.split, index), window)
 
 
-def open_synthetic(
-    task: Mapping[str, Any],
-    *,
-    name: str = "synthetic",
-    size: int | Sequence[int] = 128,
-    train: int = 128,
-    val: int = 32,
-    test: int = 64,
-    foreground: float = 0.15,
-    empty: float = 0.1,
-    channels: int = 3,
-    seed: int = 0,
-) -> DataSource:
+@dataclass(frozen=True)
+class SyntheticData:
     """The synthetic data set: nothing is stored, each image is drawn when it is read.
 
     Args:
-        task: mode, num_classes, ignore_index, names and palette as asked for; mode auto is binary,
-            without num_classes there are 4 classes in multiclass (with background), 3 in multilabel.
         name: short name, used for run folders.
         size: of an image in pixels, one number or [height, width]; objects keep their size.
         train: number of images; at least 1.
@@ -123,26 +110,45 @@ def open_synthetic(
         empty: share of the images without foreground (they hold distractors), [0, 0.9].
         channels: of an image, at least 1; they see the same scene with other gains and noise.
         seed: 0 or more; another seed is another data set.
-
-    Raises:
-        UserError: a parameter is out of range, or foreground, empty and size do not go together.
     """
-    height, width = _size(size)
-    counts = {
-        "train": whole("data.train", train, 1),
-        "val": whole("data.val", val, 0),
-        "test": whole("data.test", test, 0),
-    }
-    share, blank = number("data.foreground", foreground, 0.001, 0.5), number("data.empty", empty, 0.0, 0.9)
-    _check_room(share, blank, height * width)
-    asked, kinds = _task(task)
-    depth = whole("data.channels", channels, 1)
-    scene = Scene(asked.mode, kinds, height, width, depth, share, blank, whole("data.seed", seed, 0))
-    splits = {split: _examples(scene, split, count) for split, count in counts.items() if count}
-    stats, mean, std = _measure(splits["train"], asked)
-    key = repr((VERSION, name, scene, sorted(counts.items()), asked))
-    fingerprint = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-    return DataSource(name, asked, depth, splits, stats, mean, std, fingerprint)
+
+    name: str = "synthetic"
+    size: int | Sequence[int] = 128
+    train: int = 128
+    val: int = 32
+    test: int = 64
+    foreground: float = 0.15
+    empty: float = 0.1
+    channels: int = 3
+    seed: int = 0
+
+    def open(self, task: Mapping[str, Any]) -> DataSource:
+        """Measure the data set and make it a data source.
+
+        Args:
+            task: mode, num_classes, ignore_index, names and palette as asked for; mode auto is binary,
+                without num_classes there are 4 classes in multiclass (with background), 3 in multilabel.
+
+        Raises:
+            UserError: a parameter is out of range, or foreground, empty and size do not go together.
+        """
+        height, width = _size(self.size)
+        counts = {
+            "train": whole("data.train", self.train, 1),
+            "val": whole("data.val", self.val, 0),
+            "test": whole("data.test", self.test, 0),
+        }
+        share = number("data.foreground", self.foreground, 0.001, 0.5)
+        blank = number("data.empty", self.empty, 0.0, 0.9)
+        _check_room(share, blank, height * width)
+        asked, kinds = _task(task)
+        depth = whole("data.channels", self.channels, 1)
+        scene = Scene(asked.mode, kinds, height, width, depth, share, blank, whole("data.seed", self.seed, 0))
+        splits = {split: _examples(scene, split, count) for split, count in counts.items() if count}
+        stats, mean, std = _measure(splits["train"], asked)
+        key = repr((VERSION, self.name, scene, sorted(counts.items()), asked))
+        fingerprint = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+        return DataSource(self.name, asked, depth, splits, stats, mean, std, fingerprint)
 
 
 def draw_example(scene: Scene, split: str, index: int) -> tuple[Mask, Mask]:

@@ -16,8 +16,11 @@ from PIL import Image
 from segtrain.data import DataSource
 from segtrain.data import scan as scan_module
 from segtrain.data.classes import Declared, FileClass, build_class_map
-from segtrain.data.folder import find_pairs, open_folder
-from segtrain.data.scan import SHOWN, Finding, Pair, refuse
+from segtrain.data.files import FileData
+from segtrain.data.folder import FolderLayout
+from segtrain.data.listing import Item, MaskFile
+from segtrain.data.masks import MaskRules
+from segtrain.data.scan import SHOWN, Finding, refuse
 from segtrain.errors import UserError
 from tests.data.files import REQUEST, make_folder, noise, save_ids, truncate
 
@@ -29,7 +32,8 @@ IGNORED = 11
 
 
 def opened(root: Path, **options: Any) -> DataSource:
-    return open_folder(REQUEST | {"mode": options.pop("mode", "auto")}, str(root), **options)
+    request = REQUEST | {"mode": options.pop("mode", "auto")}
+    return FileData(str(root), FolderLayout(), **options).open(request)
 
 
 @pytest.fixture
@@ -228,14 +232,14 @@ def test_bad_options(root: Path, options: dict[str, Any], says: str) -> None:
 
 
 class Look:
-    """Counts the pairs that are looked at; None in `answer` means the true findings."""
+    """Counts the items that are looked at; None in `answer` means the true findings."""
 
     def __init__(self) -> None:
         self.true, self.seen, self.answer = scan_module.look, [], None
 
-    def __call__(self, pair: Pair) -> Finding:
-        self.seen.append(pair.id)
-        return self.answer or self.true(pair)
+    def __call__(self, item: Item, rules: MaskRules) -> Finding:
+        self.seen.append(item.id)
+        return self.answer or self.true(item, rules)
 
 
 @pytest.fixture
@@ -324,10 +328,14 @@ def test_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     assert len(set(prints)) == len(prints)
 
 
-def test_pairs_are_in_the_order_of_their_names(root: Path) -> None:
-    for split in find_pairs(root)[0].values():
-        assert [pair.id for pair in split] == sorted(pair.id for pair in split)
-        assert all(pair.image.stem == pair.mask.stem == pair.id for pair in split)
+def test_items_are_in_the_order_of_their_names(root: Path) -> None:
+    items = FolderLayout().find(root).items
+    for split in ("train", "val", "test"):
+        ids = [item.id for item in items if item.split == split]
+        assert ids == sorted(ids)
+    for item in items:
+        assert isinstance(item.label, MaskFile)
+        assert item.image.stem == item.label.path.stem == item.id
 
 
 def test_every_mask_id_outside_the_table_is_unknown() -> None:
@@ -341,6 +349,6 @@ def test_faults_of_every_kind_are_listed_at_once(root: Path) -> None:
     Image.new("L", (5, 5)).save(masks["train"][1])
     Image.fromarray(np.full_like(np.asarray(Image.open(masks["val"][0])), 77)).save(masks["val"][0])
     with pytest.raises(UserError) as caught:
-        open_folder(REQUEST, str(root))
+        opened(root)
     for part in ("no mask", "one size", "ids [77]"):
         assert part in str(caught.value)

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from segtrain.data import readers
-from segtrain.data.readers import MAX_PIXELS, READERS, read_image, read_mask
-from segtrain.data.scan import Pair, look
+from segtrain.data.listing import Item, MaskFile
+from segtrain.data.masks import MaskRules, read_mask
+from segtrain.data.readers import MAX_PIXELS, READERS, read_image
+from segtrain.data.scan import look
 from segtrain.errors import UserError
 from tests.data.files import Bytes, bomb, noise, oriented, picture, truncate
 
@@ -229,8 +231,10 @@ def test_the_scan_finds_faulty_images(tmp_path: Path, fault: str) -> None:
     name, write, says = FAULTY_IMAGES[fault]
     write(tmp_path / name)
     GREY.save(tmp_path / "mask.png")
-    assert look(Pair("x", tmp_path / "mask.png", tmp_path / "mask.png")).fault == ""
-    check_message(look(Pair("x", tmp_path / name, tmp_path / "mask.png")).fault, tmp_path / name, says)
+    assert look(Item("x", tmp_path / "mask.png", MaskFile(tmp_path / "mask.png")), MaskRules()).fault == ""
+    check_message(
+        look(Item("x", tmp_path / name, MaskFile(tmp_path / "mask.png")), MaskRules()).fault, tmp_path / name, says
+    )
 
 
 def test_upright_orientation_is_no_fault(tmp_path: Path) -> None:
@@ -296,5 +300,5 @@ def test_any_damage_is_read_or_named(
             assert read(path).ndim in (2, 3)
         except UserError as error:
             assert str(error).startswith(f"{path}: ")  # noqa: PT017 - either outcome is right
-    finding = look(Pair("x", path, path))
+    finding = look(Item("x", path, MaskFile(path)), MaskRules())
     assert str(path) in finding.fault if finding.fault else finding.ids

@@ -17,7 +17,7 @@ import yaml
 
 from segtrain.data.shapes import SHAPES, TEXTURES, draw_shape, draw_texture
 from segtrain.data.source import DataSource, Examples
-from segtrain.data.synthetic import KINDS, open_synthetic
+from segtrain.data.synthetic import KINDS, SyntheticData
 from segtrain.errors import UserError
 
 MODES = ("binary", "multiclass", "multilabel")
@@ -26,7 +26,7 @@ MODES = ("binary", "multiclass", "multilabel")
 def source(mode: str = "auto", num_classes: int | None = None, train: int = 2, **parameters: Any) -> DataSource:
     """Few training images, since opening draws them all; most tests look at the 64 of the test split."""
     task = {"mode": mode, "num_classes": num_classes, "ignore_index": 255, "names": None, "palette": None}
-    return open_synthetic(task, train=train, **parameters)
+    return SyntheticData(train=train, **parameters).open(task)
 
 
 def masks(examples: Examples) -> npt.NDArray[Any]:
@@ -196,7 +196,7 @@ def test_stats_mean_and_std_by_hand(mode: str) -> None:
 
 def test_names_and_palette_of_the_user_are_kept() -> None:
     asked = {"mode": "multilabel", "num_classes": 2, "ignore_index": -1, "names": ["a", "b"]}
-    task = open_synthetic({**asked, "palette": [[1, 2, 3], [4, 5, 6]]}, train=2).task
+    task = SyntheticData(train=2).open({**asked, "palette": [[1, 2, 3], [4, 5, 6]]}).task
     assert (task.names, task.palette, task.ignore_index) == (("a", "b"), ((1, 2, 3), (4, 5, 6)), -1)
     assert source("multiclass").task.names == ("background", "striped_blob", "checked_disk", "thread")
 
@@ -318,8 +318,8 @@ def test_what_does_not_go_together_is_refused(parameters: dict[str, Any], says: 
 
 def test_yaml_and_function_have_the_same_defaults() -> None:
     config = yaml.safe_load((Path(__file__).parents[2] / "conf/data/synthetic.yaml").read_text())
-    assert config.pop("_target_") == f"{open_synthetic.__module__}.{open_synthetic.__name__}"
-    parameters = inspect.signature(open_synthetic).parameters.values()
+    assert config.pop("_target_") == f"{SyntheticData.__module__}.{SyntheticData.__name__}"
+    parameters = inspect.signature(SyntheticData).parameters.values()
     assert config == {parameter.name: parameter.default for parameter in parameters if parameter.name != "task"}
 
 

@@ -23,6 +23,7 @@ FREE = (
     "data.name",
     "data.root",
     "data.scan_dir",
+    "data.split_dir",
     "epochs",
     "init_from",
     "name",

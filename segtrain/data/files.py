@@ -21,14 +21,15 @@ from segtrain.data.classes import ClassMap, Declared, build_class_map, declared_
 from segtrain.data.listing import SPLITS, Item, Layout, Listing
 from segtrain.data.masks import MaskRules
 from segtrain.data.readers import READERS, read_image
-from segtrain.data.scan import Finding, mean_and_std, refuse, scan
+from segtrain.data.scan import Finding, Found, mean_and_std, refuse, scan
 from segtrain.data.source import Array, DataSource, Examples, Window, cut
+from segtrain.data.splits import Splitting, divide
 from segtrain.errors import UserError
 from segtrain.seeds import derive
 from segtrain.task import ClassStats
 
+Splits = Mapping[str, Sequence[Found]]
 CHANNELS = 3  # every reader gives RGB
-Found = tuple[Item, Finding]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,16 @@ class FileData:
         reader: of images, a key of READERS.
         ignore_ids: id or ids of the mask files that carry no label, beside those the data set declares.
         classes: view on the classes, {id or name in the files: new name}; see build_class_map.
+        split: "given" by the layout, "random" or "kfold"; for it and the following see Splitting.
+        val_share: of the divided images.
+        test_share: where the layout has no test images.
+        folds: number of folds.
+        fold: which of them is val.
+        stratify: whether each part gets its share of the pixels of each class.
+        group: regular expression; images with the same match stay together.
+        split_seed: of the division.
+        split_file: where the division stands.
+        split_dir: where it stands if no file is named; None keeps none.
         cache: "ram" keeps decoded images in memory, "none" reads them anew each time.
         cache_gb: most memory for it, in GiB, per split and loading process.
         scan_dir: where the findings of the scan are kept for the next run; None keeps nothing.
@@ -81,6 +92,16 @@ class FileData:
     reader: str = "opencv"
     ignore_ids: int | str | Sequence[int] = ()
     classes: Mapping[int | str, str] | None = None
+    split: str = "given"
+    val_share: float = 0.2
+    test_share: float | None = None
+    folds: int = 5
+    fold: int = 0
+    stratify: bool = True
+    group: str | None = None
+    split_seed: int = 0
+    split_file: str | None = None
+    split_dir: str | None = None
     cache: str = "ram"
     cache_gb: float = 2.0
     scan_dir: str | None = None
@@ -89,6 +110,7 @@ class FileData:
         checks.choice("data.reader", self.reader, READERS)
         checks.choice("data.cache", self.cache, ("ram", "none"))
         checks.number("data.cache_gb", self.cache_gb, 0)
+        self.splitting()
         if self.classes is not None and not isinstance(self.classes, Mapping):
             raise UserError(f"data.classes must map ids to names, such as '{{9: pedestrian}}'; got {self.classes!r}")
 
@@ -108,6 +130,16 @@ class FileData:
     def rules(self) -> MaskRules:
         """How pixel values of mask files become ids."""
         return MaskRules()
+
+    def splitting(self) -> Splitting:
+        """How images come into splits.
+
+        Raises:
+            UserError: a setting of it is out of range.
+        """
+        shares, folds = (self.val_share, self.test_share), (self.folds, self.fold)
+        kept = (self.split_file, self.split_dir)
+        return Splitting(self.split, *shares, *folds, self.stratify, self.group, self.split_seed, *kept)
 
     def survey(self) -> Survey:
         """Find all items and decode each once; what is wrong is recorded, not raised.
@@ -132,9 +164,10 @@ class FileData:
             UserError: nothing there, or faulty files (all listed at once).
         """
         survey = self.survey()
-        splits = by_split(survey.sound)
         try:
-            class_map = self.class_map(survey, task)
+            found, notes = divide(survey.sound, self.folder, self.splitting())
+            splits = by_split(found)
+            class_map = self.class_map(survey, splits, task)
         except UserError:
             refuse(f"{self.folder}", survey.faults)  # what is wrong with the files comes before what follows from it
             raise
@@ -150,21 +183,20 @@ class FileData:
             mean=mean,
             std=std,
             fingerprint=fingerprint(splits, class_map, self.reader),
-            notes=[*survey.listing.notes, f"classes from {class_map.origin}"],
+            notes=[*survey.listing.notes, *notes, f"classes from {class_map.origin}"],
         )
 
-    def class_map(self, survey: Survey, task: Mapping[str, Any]) -> ClassMap:
+    def class_map(self, survey: Survey, splits: Splits, task: Mapping[str, Any]) -> ClassMap:
         """What each id means: from dataset.json, classes.txt or the layout, else from the ids of the training masks.
 
         Raises:
             UserError: nothing to learn, or a request that contradicts the data.
         """
-        declared = read_declared(self.folder) or survey.listing.declared or self._undeclared(survey, task)
+        declared = read_declared(self.folder) or survey.listing.declared or self._undeclared(splits, task)
         return build_class_map(declared, task, self.ignored, self.classes)
 
-    def _undeclared(self, survey: Survey, task: Mapping[str, Any]) -> Declared:
-        training = by_split(survey.sound).get("train", [])
-        ids = {i for _, finding in training for i in finding.ids} - set(self.ignored)
+    def _undeclared(self, splits: Splits, task: Mapping[str, Any]) -> Declared:
+        ids = {i for _, finding in splits.get("train", ()) for i in finding.ids} - set(self.ignored)
         return declared_from_ids(ids, task.get("num_classes"))
 
     def examples(self, found: Sequence[Found], class_map: ClassMap) -> Examples:
@@ -244,7 +276,7 @@ def class_stats(findings: Sequence[Finding], class_map: ClassMap) -> ClassStats:
     return ClassStats(positives, [valid] * len(classes), present, len(findings))
 
 
-def fingerprint(splits: Mapping[str, Sequence[Found]], class_map: ClassMap, reader: str) -> str:
+def fingerprint(splits: Splits, class_map: ClassMap, reader: str) -> str:
     """Changes with the files' names, sizes and contents (through their sums), the classes and the reader."""
     files = [(split, i.id, f.size, f.total, f.ids) for split, found in splits.items() for i, f in found]
     return f"{derive(reader, str(class_map.task), str(class_map.table.tolist()), str(files)):016x}"

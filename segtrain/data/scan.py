@@ -57,6 +57,9 @@ class Finding:
     fault: str = ""
 
 
+Found = tuple[Item, Finding]
+
+
 def scan(items: Sequence[Item], rules: MaskRules, kept: Path | None = None) -> list[Finding]:
     """Look through all items, in order.
 

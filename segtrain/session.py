@@ -31,6 +31,7 @@ from segtrain.runs import Run, clean_name, find_run, new_folder, point_latest, s
 
 FOLDER, CHECKPOINT = "SEGTRAIN_RUN_FOLDER", "SEGTRAIN_RUN_CHECKPOINT"  # for the processes that Lightning starts
 TERMINATED = 128 + 15  # exit code of a process that was asked to end by signal 15, SIGTERM
+DATA_PATHS = ("data.root", "data.split_file")
 DEFAULT_MODEL = "unet_tiny"  # not part of a run's name
 
 
@@ -202,9 +203,9 @@ def _written(folder: Path, new: bool, request: Request, parts: Parts) -> Iterato
 
 
 def _from_anywhere(word: str) -> str:
-    """data.root=... as an absolute path, so that a run is evaluated and continued from any folder."""
+    """Paths of the data as absolute ones, so that a run is evaluated and continued from any folder."""
     key, _, value = word.partition("=")
-    if key != "data.root":
+    if key not in DATA_PATHS or value in ("", "null"):
         return word
     path = value.strip("'\"")
     return f"{key}={Path(path).expanduser().resolve()}"

@@ -99,3 +99,9 @@ def test_the_default_net_has_the_size_it_says() -> None:
 
 def parts_task(task: Task) -> tuple[str, int, int]:
     return task.mode, task.num_classes, task.ignore_index
+
+
+@pytest.mark.parametrize("text", [r"^images/(patient\d+)_", r"C:\a b\c", "it's", "x\\", r"a\'b", "(a|b),[c]", "a=b"])
+def test_paths_and_patterns_mean_what_was_typed(text: str) -> None:
+    config, _ = compose("train", ["data=folder", f"data.root={text}", f"data.group={text}"])
+    assert (config.data.root, config.data.group) == (text, text)

@@ -32,10 +32,20 @@ from segtrain.cli.conf import CONF, groups, options, top_keys
 from segtrain.errors import UserError
 
 # Their values are paths, in which characters that mean something to Hydra need no quotes from the user.
-PATH_KEYS = ("run", "input", "output", "output_dir", "resume", "init_from", "data.root", "model.encoder_weights")
+PATH_KEYS = (
+    "run",
+    "input",
+    "output",
+    "output_dir",
+    "resume",
+    "init_from",
+    "data.root",
+    "data.split_file",
+    "model.encoder_weights",
+)
 NEEDED = {"run", "input", "output", "output_dir", "data.root"}  # of predict; elsewhere output may be null
 SWEPT_TEXTS = ("data.root", "init_from", "model.encoder_weights", "name")  # whose commas separate values with -m
-TEXTS = (*PATH_KEYS, "name")
+TEXTS = (*PATH_KEYS, "name", "data.group")
 OPTIONAL = ("debug",)  # groups that may be left out
 OPEN = ("loss.weights", "loss.ramps", "aug.train", "callbacks")  # mappings to which a user may add names
 ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\b")  # also within another interpolation
@@ -162,7 +172,8 @@ def quoted(word: str, sweep: bool = False) -> str:
 
 
 def _in_quotes(path: str) -> str:
-    escaped = path.strip().replace("\\", "\\\\").replace("'", "\\'")
+    # Hydra takes backslashes as they are, but for those before a quote
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), path.strip())
     return f"'{escaped}'"
 
 

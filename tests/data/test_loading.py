@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from segtrain.augment import build_augmentation
 from segtrain.data import EvaluationBatches, ResumableSampler, SegmentationDataset, collate
-from segtrain.data.cache import RamCache
+from segtrain.data.cache import in_memory
 from segtrain.data.source import Array
 from tests.data.files import noise
 
@@ -45,32 +45,6 @@ class Drawn:
 
 def bytes_of(arrays: Sequence[Array]) -> int:
     return sum(array.nbytes for array in arrays)
-
-
-# ---- cache ---------------------------------------------------------------------------------------------------------
-
-
-def test_second_read_is_from_memory_and_cannot_be_changed() -> None:
-    drawn = Drawn()
-    cache = RamCache(drawn, 10**6)
-    assert (cache.ids, cache.sizes) == (drawn.ids, drawn.sizes)
-    first, second = cache.read(3), cache.read(3)
-    assert drawn.reads == [3]
-    for given_array, again, fresh in zip(first, second, drawn.read(3), strict=True):
-        assert again is given_array
-        np.testing.assert_array_equal(again, fresh)
-        with pytest.raises(ValueError, match="read-only"):
-            again[0, 0] = 0
-
-
-@pytest.mark.parametrize("fitting", [0, 1, 3])
-def test_cache_keeps_no_more_than_its_limit(fitting: int) -> None:
-    drawn = Drawn()
-    cache = RamCache(drawn, fitting * bytes_of(drawn.read(0)) + 5)
-    for _ in range(2):
-        for index in range(LENGTH):
-            np.testing.assert_array_equal(cache.read(index)[0], noise(index, 20, 24))
-    assert [drawn.reads[1:].count(index) for index in range(LENGTH)] == [1] * fitting + [2] * (LENGTH - fitting)
 
 
 # ---- order ---------------------------------------------------------------------------------------------------------
@@ -150,7 +124,11 @@ def test_evaluation_batches_are_filled() -> None:
 
 
 def dataset(seed: int = 0, **drawn: Any) -> SegmentationDataset:
-    return SegmentationDataset(RamCache(Drawn(**drawn), 10**6), build_augmentation(OPS, CROP, 255), seed)
+    return SegmentationDataset(
+        in_memory(Drawn(**drawn), (3, len(drawn.get("planes", ()))), np.uint8, 10**6)[0],
+        build_augmentation(OPS, CROP, 255),
+        seed,
+    )
 
 
 def test_without_a_transform_samples_are_the_files() -> None:

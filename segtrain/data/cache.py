@@ -22,6 +22,9 @@ class RamCache:
 
     def read(self, index: int, window: Window | None = None) -> tuple[Array, Array]:
         """As Examples.read; the arrays are read-only, since the next epoch gets the same ones."""
+        height, width = self.sizes[index]
+        if window is not None and index not in self._kept and 2 * height * width > self._room:
+            return self._examples.read(index, window)  # the whole may not even fit into memory
         return cut(*self._whole(index), window)
 
     def _whole(self, index: int) -> tuple[Array, Array]:

@@ -7,6 +7,7 @@ Settings that all layouts share stand here; conf/data/_files.yaml has their defa
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,16 +19,16 @@ import numpy as np
 from segtrain import checks
 from segtrain.data.cache import RamCache
 from segtrain.data.classes import ClassMap, Declared, build_class_map, declared_from_ids, read_declared
+from segtrain.data.headers import MAX_PIXELS
 from segtrain.data.listing import SPLITS, Item, Layout, Listing
-from segtrain.data.masks import MaskRules
-from segtrain.data.readers import READERS, read_image
-from segtrain.data.scan import Finding, mean_and_std, refuse, scan
-from segtrain.data.source import Array, DataSource, Examples, Window, cut
+from segtrain.data.masks import MaskRules, color_ids
+from segtrain.data.reading import Reading
+from segtrain.data.scan import Finding, mean_and_std, read_pair, refuse, scan
+from segtrain.data.source import Array, DataSource, Examples, Window
 from segtrain.errors import UserError
 from segtrain.seeds import derive
 from segtrain.task import ClassStats
 
-CHANNELS = 3  # every reader gives RGB
 Found = tuple[Item, Finding]
 
 
@@ -48,7 +49,8 @@ class Survey:
     @property
     def faults(self) -> list[str]:
         """A sentence for each thing that is wrong with the files."""
-        return [*self.listing.faults, *(finding.fault for _, finding in self.found if finding.fault)]
+        faulty = [finding.fault for _, finding in self.found if finding.fault]
+        return [*self.listing.faults, *faulty, *mixed(self.sound)]
 
     @property
     def sound(self) -> list[Found]:
@@ -64,7 +66,14 @@ class FileData:
         root: the folder.
         layout: how files lie in it.
         name: of the data set, for run folders; the folder's own name where None.
-        reader: of images, a key of READERS.
+        reader: of images; this and the next five: see Reading.
+        channels: rgb, grey or native.
+        value_range: the stored value that becomes 1, or [low, high].
+        pages: of a TIFF with several: error, channels or a number.
+        orientation: of EXIF: auto, apply or ignore.
+        max_pixels: most of an image that is decoded as a whole.
+        colors: of masks that hold colours, {id: [r, g, b]}; None: those of classes.txt or dataset.json; "ids": none.
+        mask_threshold: see MaskRules.
         ignore_ids: id or ids of the mask files that carry no label, beside those the data set declares.
         classes: view on the classes, {id or name in the files: new name}; see build_class_map.
         cache: "ram" keeps decoded images in memory, "none" reads them anew each time.
@@ -79,6 +88,13 @@ class FileData:
     layout: Layout
     name: str | None = None
     reader: str = "opencv"
+    channels: str = "rgb"
+    value_range: float | Sequence[float] | None = None
+    pages: str | int = "error"
+    orientation: str = "auto"
+    max_pixels: int = MAX_PIXELS
+    colors: Mapping[int, Sequence[int]] | str | None = None
+    mask_threshold: float | None = None
     ignore_ids: int | str | Sequence[int] = ()
     classes: Mapping[int | str, str] | None = None
     cache: str = "ram"
@@ -86,7 +102,7 @@ class FileData:
     scan_dir: str | None = None
 
     def __post_init__(self) -> None:
-        checks.choice("data.reader", self.reader, READERS)
+        _ = self.reading, color_ids(self.colors, {}), MaskRules(threshold=self.mask_threshold)
         checks.choice("data.cache", self.cache, ("ram", "none"))
         checks.number("data.cache_gb", self.cache_gb, 0)
         if self.classes is not None and not isinstance(self.classes, Mapping):
@@ -105,9 +121,17 @@ class FileData:
         return self.ignore_ids
 
     @property
+    def reading(self) -> Reading:
+        """How image files become arrays."""
+        limits = (self.orientation, self.max_pixels)
+        return Reading(self.reader, self.channels, self.value_range, self.pages, *limits)
+
+    @functools.cached_property
     def rules(self) -> MaskRules:
         """How pixel values of mask files become ids."""
-        return MaskRules()
+        declared = read_declared(self.folder)
+        colors = color_ids(self.colors, declared.colors if declared else {})
+        return MaskRules(colors, self.mask_threshold, self.orientation, self.max_pixels)
 
     def survey(self) -> Survey:
         """Find all items and decode each once; what is wrong is recorded, not raised.
@@ -119,7 +143,7 @@ class FileData:
             raise UserError(f"data.root={self.folder}: no such folder; give the one that holds images and masks")
         listing = self.layout.find(self.folder)
         kept = Path(self.scan_dir) / f"{derive(str(self.folder.resolve())):x}.json" if self.scan_dir else None
-        findings = scan(listing.items, self.rules, kept)
+        findings = scan(listing.items, self.rules, kept, self.reading)
         return Survey(self.folder, listing, list(zip(listing.items, findings, strict=True)))
 
     def open(self, task: Mapping[str, Any]) -> DataSource:
@@ -144,13 +168,14 @@ class FileData:
         return DataSource(
             name=self.name or self.folder.resolve().name,
             task=class_map.task,
-            channels=CHANNELS,
+            channels=len(mean),
             splits={split: self.examples(found, class_map) for split, found in splits.items()},
             stats=class_stats(training, class_map),
             mean=mean,
             std=std,
-            fingerprint=fingerprint(splits, class_map, self.reader),
-            notes=[*survey.listing.notes, f"classes from {class_map.origin}"],
+            fingerprint=fingerprint(splits, class_map, self.reading),
+            notes=[*survey.listing.notes, *dropped_alpha(survey.sound), f"classes from {class_map.origin}"],
+            dtype=training[0].depth,
         )
 
     def class_map(self, survey: Survey, task: Mapping[str, Any]) -> ClassMap:
@@ -170,7 +195,7 @@ class FileData:
     def examples(self, found: Sequence[Found], class_map: ClassMap) -> Examples:
         """The items of one split, with the cache that was asked for."""
         items, sizes = [item for item, _ in found], [finding.size for _, finding in found]
-        files = FileExamples(items, sizes, self.reader, self.rules, class_map)
+        files = FileExamples(items, sizes, self.reading, self.rules, class_map)
         return RamCache(files, int(self.cache_gb * 2**30)) if self.cache == "ram" else files
 
 
@@ -181,27 +206,30 @@ class FileExamples:
         self,
         items: Sequence[Item],
         sizes: Sequence[tuple[int, int]],
-        reader: str,
+        reading: Reading,
         rules: MaskRules,
         class_map: ClassMap,
     ) -> None:
         self.ids = [item.id for item in items]
         self.sizes = sizes
         self._items = items
-        self._reader = reader
+        self._reading = reading
         self._rules = rules
         self._class_map = class_map
 
     def read(self, index: int, window: Window | None = None) -> tuple[Array, Array]:
-        """Image [H, W, 3] uint8 and canonical mask; raises UserError where a file has changed or gone."""
-        item = self._items[index]
-        image = read_image(item.image, self._reader)
-        ids = item.label.read((image.shape[0], image.shape[1]), self._rules)
+        """Image [H, W, C] and canonical mask; raises UserError where a file has changed or gone.
+
+        Of a window of a TIFF in tiles or strips, no more is decoded than it touches.
+        """
+        item, (height, width) = self._items[index], self.sizes[index]
+        image, ids = read_pair(item, (height, width), window, self._rules, self._reading)
         unknown = self._class_map.unknown(np.unique(ids).tolist())
-        if unknown or not image.shape[:2] == ids.shape == tuple(self.sizes[index]):
+        wanted = (height, width) if window is None else (window.height, window.width)
+        if unknown or not image.shape[:2] == ids.shape == wanted:
             found = f"{ids.shape[1]} x {ids.shape[0]} pixels, unknown ids {unknown}"
             raise UserError(f"{where(item)}: image or mask has changed since the start ({found}); start again")
-        return cut(image, self._class_map.apply(ids), window)
+        return image, self._class_map.apply(ids)
 
 
 def where(item: Item) -> str:
@@ -215,6 +243,27 @@ def by_split(found: Iterable[Found]) -> dict[str, list[Found]]:
     for item, finding in found:
         splits[item.split].append((item, finding))
     return {split: members for split, members in splits.items() if members}
+
+
+def mixed(found: Sequence[Found]) -> list[str]:
+    """A sentence for each image whose channels or depth are not those of most."""
+    kinds = Counter((len(finding.total), finding.depth) for _, finding in found)
+    if len(kinds) < 2:
+        return []
+    usual = kinds.most_common(1)[0][0]
+    return [
+        f"{item.image}: {len(finding.total)} channels of {finding.depth}, but most images have {usual[0]} of "
+        f"{usual[1]}; all must have the same: convert it, or set data.channels=rgb where only the channels differ"
+        for item, finding in found
+        if (len(finding.total), finding.depth) != usual
+    ]
+
+
+def dropped_alpha(found: Sequence[Found]) -> list[str]:
+    """A note where transparency was dropped that was not opaque."""
+    images = [item.image for item, finding in found if finding.transparent]
+    more = f" and {len(images) - 1} more" if len(images) > 1 else ""
+    return [f"the transparency of {images[0].name}{more} is dropped"] if images else []
 
 
 def unknown_ids(found: Iterable[Found], class_map: ClassMap) -> list[str]:
@@ -244,7 +293,8 @@ def class_stats(findings: Sequence[Finding], class_map: ClassMap) -> ClassStats:
     return ClassStats(positives, [valid] * len(classes), present, len(findings))
 
 
-def fingerprint(splits: Mapping[str, Sequence[Found]], class_map: ClassMap, reader: str) -> str:
+def fingerprint(splits: Mapping[str, Sequence[Found]], class_map: ClassMap, reading: Reading) -> str:
     """Changes with the files' names, sizes and contents (through their sums), the classes and the reader."""
     files = [(split, i.id, f.size, f.total, f.ids) for split, found in splits.items() for i, f in found]
-    return f"{derive(reader, str(class_map.task), str(class_map.table.tolist()), str(files)):016x}"
+    settings = (reading.reader, reading.content, str(class_map.task), str(class_map.table.tolist()))
+    return f"{derive(*settings, str(files)):016x}"

@@ -106,7 +106,7 @@ def _check_start(config: DictConfig) -> None:
 
 def _datamodule(config: DictConfig, source: DataSource, allow: tuple[str, ...]) -> SegmentationDataModule:
     augmentation = build(config.aug, "aug", allow)
-    augmentation.check(source.channels)
+    augmentation.check(source.channels, source.dtype)
     height, width = augmentation.size
     pinned = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
     return SegmentationDataModule(

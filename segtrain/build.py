@@ -23,6 +23,7 @@ BUILDERS = {
     "segtrain.augment.build_augmentation",
     "segtrain.data.files.FileData",
     "segtrain.data.folder.FolderLayout",
+    "segtrain.data.stack.StackLayout",
     "segtrain.data.synthetic.SyntheticData",
     "segtrain.losses.build_loss",
     "segtrain.losses.combo.Combo",

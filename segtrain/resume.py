@@ -19,6 +19,7 @@ FREE = (
     "callbacks",
     "checkpoint",
     "data.cache",
+    "data.cache_dir",
     "data.cache_gb",
     "data.name",
     "data.root",

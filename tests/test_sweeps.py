@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from segtrain.cli import main, sweeps
-from segtrain.cli.compose import quoted
 from segtrain.cli.sweeps import chosen, job_name, jobs
+from segtrain.cli.words import quoted
 from segtrain.errors import UserError
 from tests import tiny
 

@@ -70,8 +70,12 @@ class Augmentation:
         result = self._compose(image=image, **{target: mask})
         return np.ascontiguousarray(result["image"]), np.ascontiguousarray(result[target])
 
-    def check(self, channels: int) -> None:
+    def check(self, channels: int, dtype: str = "uint8") -> None:
         """Try each op a few times on a blank crop of so many channels.
+
+        Args:
+            channels: of the images.
+            dtype: of the images, uint8 or float32.
 
         Raises:
             UserError: naming the op that cannot work on such images, or that changes the size of the crop.
@@ -81,13 +85,14 @@ class Augmentation:
             geometric = isinstance(op, A.DualTransform)
             size, trials = (self.size, TRIALS) if geometric else ((64, 64), 1)
             always = A.Compose([op.__class__(**(op.get_transform_init_args() | {"p": 1.0}))], seed=0)
-            blank = {"image": np.zeros((*size, channels), np.uint8), "mask": np.zeros(size, np.uint8)}
+            blank = {"image": np.zeros((*size, channels), dtype), "mask": np.zeros(size, np.uint8)}
             try:
                 shapes = {always(**blank)["image"].shape[:2] for _ in range(trials)}
             except (ValueError, TypeError, NotImplementedError, cv2.error) as error:
                 reason = " ".join(str(error).split())
                 raise UserError(
-                    f"{key} cannot work on images of {channels} channels ({reason}); remove it with ~aug.train.{name}"
+                    f"{key} cannot work on images of {channels} channels, {dtype} ({reason}); "
+                    f"remove it with ~aug.train.{name}"
                 ) from error
             if shapes != {size}:
                 raise UserError(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from segtrain import checks
 from segtrain.cli import Arguments
-from segtrain.cli.compose import compose, parse_overrides, quoted, show
+from segtrain.cli.compose import compose, show
 from segtrain.cli.conf import options, top_keys
+from segtrain.cli.words import parse_overrides, quoted
 from segtrain.errors import UserError
 from segtrain.runs import clean_name
 

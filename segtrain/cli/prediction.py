@@ -5,12 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from segtrain.cli import Arguments
 from segtrain.cli.compose import compose, show
 from segtrain.cli.stored import find_checkpoint
 from segtrain.errors import UserError
+
+if TYPE_CHECKING:
+    from segtrain.data.reading import Reading
 
 
 def predict(arguments: Arguments) -> int:
@@ -21,12 +26,10 @@ def predict(arguments: Arguments) -> int:
     from segtrain import checks
     from segtrain.assemble import plain
     from segtrain.console import log, set_up_logging
-    from segtrain.data.readers import READERS
     from segtrain.inference import load_predictor
     from segtrain.inference.write import find_images, predict_files, prepare_output
     from segtrain.trainer import choose_accelerator, choose_precision
 
-    checks.choice("reader", config.reader, READERS)
     checks.flag("overlay", config.overlay)
     set_up_logging()
     _, checkpoint = find_checkpoint(str(config.run), Path(config.output_dir))
@@ -36,11 +39,10 @@ def predict(arguments: Arguments) -> int:
     device = {"gpu": "cuda"}.get(accelerator, accelerator)
     precision = choose_precision(config.trainer.precision, accelerator)
     predictor = load_predictor(checkpoint, device, precision, plain(config)["threshold"])
+    predictor.reading = changed_reading(predictor.reading, plain(config))
     failures: list[str] = []
     started, done = time.monotonic(), 0
-    for done, path in enumerate(
-        predict_files(predictor, images, output, config.reader, config.overlay, failures.append), 1
-    ):
+    for done, path in enumerate(predict_files(predictor, images, output, config.overlay, failures.append), 1):
         if sys.stdout.isatty():
             print(f"\r{done + len(failures)}/{len(images)}  {path.name[:60]:60}", end="", flush=True)
     seconds = time.monotonic() - started
@@ -51,6 +53,16 @@ def predict(arguments: Arguments) -> int:
     if failures:
         raise UserError(_unread(failures, len(images)))
     return 0
+
+
+def changed_reading(trained: Reading, config: dict[str, Any]) -> Reading:
+    """How images are read: as in training, but for what the command says."""
+    named = ("reader", "channels", "value_range", "pages", "orientation", "max_pixels")
+    changes = {name: config[name] for name in named if config[name] is not None}
+    try:
+        return replace(trained, **changes)
+    except UserError as error:
+        raise UserError(str(error).replace("data.", "")) from error
 
 
 def _unread(failures: Sequence[str], number: int) -> str:

@@ -18,9 +18,10 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 
 from segtrain.cli import Arguments
-from segtrain.cli.compose import TEXTS, compose, parse_overrides, quoted
+from segtrain.cli.compose import compose
 from segtrain.cli.conf import CONF, groups
 from segtrain.cli.stored import record
+from segtrain.cli.words import TEXTS, parse_overrides, quoted
 from segtrain.errors import UserError
 from segtrain.runs import clean_name
 

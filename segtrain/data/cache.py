@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from segtrain.data.headers import MAX_PIXELS
 from segtrain.data.source import Array, Examples, Window, cut
 from segtrain.errors import UserError
 
@@ -34,7 +35,7 @@ class Place(Protocol):
 
     size: int
 
-    def bytes(self) -> npt.NDArray[np.uint8]:
+    def view(self) -> npt.NDArray[np.uint8]:
         """All of them, read-only."""
         ...
 
@@ -50,7 +51,7 @@ class Memory:
         self.size = size
         self._map = mmap.mmap(-1, max(1, size))
 
-    def bytes(self) -> npt.NDArray[np.uint8]:
+    def view(self) -> npt.NDArray[np.uint8]:
         """All of them, read-only."""
         content = np.frombuffer(self._map, np.uint8)
         content.flags.writeable = False
@@ -85,7 +86,7 @@ class File:
         if os.fstat(self._file).st_size != max(1, size):
             os.ftruncate(self._file, max(1, size))
 
-    def bytes(self) -> npt.NDArray[np.uint8]:
+    def view(self) -> npt.NDArray[np.uint8]:
         """All of them, read-only."""
         return np.frombuffer(mmap.mmap(self._file, max(1, self.size), access=mmap.ACCESS_READ), np.uint8)
 
@@ -129,7 +130,7 @@ class Cached:
 
     def read(self, index: int, window: Window | None = None) -> tuple[Array, Array]:
         """As Examples.read; the arrays are read-only views of the cache."""
-        if self._starts[index + 1] > self._content.size:
+        if not self._starts[index] < self._starts[index + 1] <= self._content.size:
             return self._examples.read(index, window)
         content, marks = self._maps()
         stored = content[self._starts[index] : self._starts[index + 1]]
@@ -157,7 +158,7 @@ class Cached:
 
     def _maps(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32]]:
         if self._open is None:
-            self._open = self._content.bytes(), self._marks.bytes()[: 4 * len(self.ids)].view(np.uint32)
+            self._open = self._content.view(), self._marks.view()[: 4 * len(self.ids)].view(np.uint32)
         return self._open
 
     def __getstate__(self) -> dict[str, Any]:
@@ -165,10 +166,10 @@ class Cached:
 
 
 def starts(sizes: Sequence[tuple[int, int]], shape: tuple[int, int], itemsize: int) -> npt.NDArray[np.int64]:
-    """Where each image's bytes begin, and where the last one's end."""
+    """Where each image's bytes begin, and where the last one's end; images too large to decode whole have none."""
     channels, planes = shape
     pixels = np.array([height * width for height, width in sizes], np.int64)
-    lengths = pixels * (channels * itemsize + max(1, planes))
+    lengths = pixels * (channels * itemsize + max(1, planes)) * (pixels <= MAX_PIXELS)
     return np.concatenate([[0], np.cumsum(-(-lengths // ALIGNED) * ALIGNED)])
 
 
@@ -208,7 +209,7 @@ def on_disk(examples: Examples, shape: tuple[int, int], dtype: npt.DTypeLike, pa
         free = shutil.disk_usage(path.parent).free + used
         if free < size:
             raise UserError(
-                f"data.cache=disk needs {size / 2**30:.1f} GiB in {path.parent}, where {free / 2**30:.1f} GiB are free; "
+                f"data.cache=disk needs {size / 2**30:.1f} GiB in {path.parent}, only {free / 2**30:.1f} GiB are free; "
                 "name another data.cache_dir, or use data.cache=ram (as much as fits) or none"
             )
         content, marks = File(path, size), File(path.with_suffix(".marks"), 4 * len(examples.ids))

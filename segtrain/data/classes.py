@@ -38,12 +38,18 @@ class FileClass:
 
 @dataclass(frozen=True)
 class Declared:
-    """What a data set says of itself: real classes by ascending id, ignored ids, mode where stated."""
+    """What a data set says of itself: classes by ascending id, which of them are ignored, mode where stated."""
 
     classes: Sequence[FileClass]
     ignored: Collection[int] = frozenset()
     mode: str | None = None
     origin: str = "the ids of the training masks"
+
+    @property
+    def colors(self) -> dict[Color, int]:
+        """Id of each colour that one class alone has."""
+        number = Counter(c.color for c in self.classes)
+        return {c.color: c.id for c in self.classes if c.color is not None and number[c.color] == 1}
 
 
 @dataclass(frozen=True)
@@ -97,10 +103,10 @@ def _from_text(path: Path) -> Declared:
     classes, ignored = [], set()
     for line in filter(str.strip, path.read_text(encoding="utf-8").splitlines()):
         index, name, *rest = line.rstrip().split("\t")
-        if rest == ["ignore"]:
+        if "ignore" in rest:
             ignored.add(int(index))
-        else:
-            classes.append(FileClass(int(index), name, _rgb(rest[0].split(",")) if rest else None))
+        colors = [_rgb(word.split(",")) for word in rest if word != "ignore"]
+        classes.append(FileClass(int(index), name, colors[0] if colors else None))
     return Declared(_ordered(classes), ignored, origin=path.name)
 
 

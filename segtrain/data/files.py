@@ -7,29 +7,34 @@ Settings that all layouts share stand here; conf/data/_files.yaml has their defa
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from segtrain import checks
-from segtrain.data.cache import RamCache
+from segtrain.data.cache import in_memory, on_disk
 from segtrain.data.classes import ClassMap, Declared, build_class_map, declared_from_ids, read_declared
-from segtrain.data.listing import SPLITS, Item, Layout, Listing
-from segtrain.data.masks import MaskRules
-from segtrain.data.readers import READERS, read_image
-from segtrain.data.scan import Finding, Found, mean_and_std, refuse, scan
-from segtrain.data.source import Array, DataSource, Examples, Window, cut
+from segtrain.data.examples import FileExamples
+from segtrain.data.facts import (
+    Splits,
+    by_split,
+    class_stats,
+    dropped_alpha,
+    fingerprint,
+    mixed,
+    unknown_ids,
+)
+from segtrain.data.headers import MAX_PIXELS
+from segtrain.data.listing import Layout, Listing
+from segtrain.data.masks import MaskRules, color_ids
+from segtrain.data.reading import Reading
+from segtrain.data.scan import Found, mean_and_std, refuse, scan, state
+from segtrain.data.source import DataSource, Examples
 from segtrain.data.splits import Splitting, divide
 from segtrain.errors import UserError
 from segtrain.seeds import derive
-from segtrain.task import ClassStats
-
-Splits = Mapping[str, Sequence[Found]]
-CHANNELS = 3  # every reader gives RGB
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,8 @@ class Survey:
     @property
     def faults(self) -> list[str]:
         """A sentence for each thing that is wrong with the files."""
-        return [*self.listing.faults, *(finding.fault for _, finding in self.found if finding.fault)]
+        faulty = [finding.fault for _, finding in self.found if finding.fault]
+        return [*self.listing.faults, *faulty, *mixed(self.sound)]
 
     @property
     def sound(self) -> list[Found]:
@@ -65,7 +71,14 @@ class FileData:
         root: the folder.
         layout: how files lie in it.
         name: of the data set, for run folders; the folder's own name where None.
-        reader: of images, a key of READERS.
+        reader: of images; this and the next five: see Reading.
+        channels: rgb, grey or native.
+        value_range: the stored value that becomes 1, or [low, high].
+        pages: of a TIFF with several: error, channels or a number.
+        orientation: of EXIF: auto, apply or ignore.
+        max_pixels: most of an image that is decoded as a whole.
+        colors: of masks that hold colours, {id: [r, g, b]}; None: those of classes.txt or dataset.json; "ids": none.
+        mask_threshold: see MaskRules.
         ignore_ids: id or ids of the mask files that carry no label, beside those the data set declares.
         classes: view on the classes, {id or name in the files: new name}; see build_class_map.
         split: "given" by the layout, "random" or "kfold"; for it and the following see Splitting.
@@ -78,8 +91,10 @@ class FileData:
         split_seed: of the division.
         split_file: where the division stands.
         split_dir: where it stands if no file is named; None keeps none.
-        cache: "ram" keeps decoded images in memory, "none" reads them anew each time.
-        cache_gb: most memory for it, in GiB, per split and loading process.
+        cache: "ram" keeps decoded images in memory, as many as fit into cache_gb; "disk" in a file that later runs
+            use too; "none" reads them anew each time.
+        cache_gb: most memory, in GiB, for all splits and loading processes together.
+        cache_dir: folder of the file.
         scan_dir: where the findings of the scan are kept for the next run; None keeps nothing.
 
     Raises:
@@ -90,6 +105,13 @@ class FileData:
     layout: Layout
     name: str | None = None
     reader: str = "opencv"
+    channels: str = "rgb"
+    value_range: float | Sequence[float] | None = None
+    pages: str | int = "error"
+    orientation: str = "auto"
+    max_pixels: int = MAX_PIXELS
+    colors: Mapping[int, Sequence[int]] | str | None = None
+    mask_threshold: float | None = None
     ignore_ids: int | str | Sequence[int] = ()
     classes: Mapping[int | str, str] | None = None
     split: str = "given"
@@ -104,11 +126,12 @@ class FileData:
     split_dir: str | None = None
     cache: str = "ram"
     cache_gb: float = 2.0
+    cache_dir: str | None = None
     scan_dir: str | None = None
 
     def __post_init__(self) -> None:
-        checks.choice("data.reader", self.reader, READERS)
-        checks.choice("data.cache", self.cache, ("ram", "none"))
+        _ = self.reading, color_ids(self.colors, {}), MaskRules(threshold=self.mask_threshold)
+        checks.choice("data.cache", self.cache, ("ram", "disk", "none"))
         checks.number("data.cache_gb", self.cache_gb, 0)
         self.splitting()
         if self.classes is not None and not isinstance(self.classes, Mapping):
@@ -127,9 +150,17 @@ class FileData:
         return self.ignore_ids
 
     @property
+    def reading(self) -> Reading:
+        """How image files become arrays."""
+        limits = (self.orientation, self.max_pixels)
+        return Reading(self.reader, self.channels, self.value_range, self.pages, *limits)
+
+    @functools.cached_property
     def rules(self) -> MaskRules:
         """How pixel values of mask files become ids."""
-        return MaskRules()
+        declared = read_declared(self.folder)
+        colors = color_ids(self.colors, declared.colors if declared else {})
+        return MaskRules(colors, self.mask_threshold, self.orientation, self.max_pixels)
 
     def splitting(self) -> Splitting:
         """How images come into splits.
@@ -151,7 +182,7 @@ class FileData:
             raise UserError(f"data.root={self.folder}: no such folder; give the one that holds images and masks")
         listing = self.layout.find(self.folder)
         kept = Path(self.scan_dir) / f"{derive(str(self.folder.resolve())):x}.json" if self.scan_dir else None
-        findings = scan(listing.items, self.rules, kept)
+        findings = scan(listing.items, self.rules, kept, self.reading)
         return Survey(self.folder, listing, list(zip(listing.items, findings, strict=True)))
 
     def open(self, task: Mapping[str, Any]) -> DataSource:
@@ -172,18 +203,22 @@ class FileData:
             refuse(f"{self.folder}", survey.faults)  # what is wrong with the files comes before what follows from it
             raise
         refuse(f"{self.folder}", survey.faults + unknown_ids(survey.sound, class_map))
-        training = [finding for _, finding in splits.get("train", ())]
+        if "train" not in splits:
+            raise UserError(f"{self.folder}: no train images; data.split=random makes splits of what is there")
+        training = [finding for _, finding in splits["train"]]
         mean, std = mean_and_std(training)
+        mark = fingerprint(splits, class_map, self.reading)
         return DataSource(
             name=self.name or self.folder.resolve().name,
             task=class_map.task,
-            channels=CHANNELS,
-            splits={split: self.examples(found, class_map) for split, found in splits.items()},
+            channels=len(mean),
+            splits=self.examples(splits, class_map, mark),
             stats=class_stats(training, class_map),
             mean=mean,
             std=std,
-            fingerprint=fingerprint(splits, class_map, self.reader),
-            notes=[*survey.listing.notes, *notes, f"classes from {class_map.origin}"],
+            fingerprint=mark,
+            notes=[*survey.listing.notes, *notes, *dropped_alpha(survey.sound), f"classes from {class_map.origin}"],
+            dtype=training[0].depth,
         )
 
     def class_map(self, survey: Survey, splits: Splits, task: Mapping[str, Any]) -> ClassMap:
@@ -199,84 +234,25 @@ class FileData:
         ids = {i for _, finding in splits.get("train", ()) for i in finding.ids} - set(self.ignored)
         return declared_from_ids(ids, task.get("num_classes"))
 
-    def examples(self, found: Sequence[Found], class_map: ClassMap) -> Examples:
-        """The items of one split, with the cache that was asked for."""
-        items, sizes = [item for item, _ in found], [finding.size for _, finding in found]
-        files = FileExamples(items, sizes, self.reader, self.rules, class_map)
-        return RamCache(files, int(self.cache_gb * 2**30)) if self.cache == "ram" else files
+    def examples(self, splits: Splits, class_map: ClassMap, mark: str) -> dict[str, Examples]:
+        """The items of each split, with the cache that was asked for.
 
-
-class FileExamples:
-    """The files of one split; masks come with canonical ids. Implements Examples."""
-
-    def __init__(
-        self,
-        items: Sequence[Item],
-        sizes: Sequence[tuple[int, int]],
-        reader: str,
-        rules: MaskRules,
-        class_map: ClassMap,
-    ) -> None:
-        self.ids = [item.id for item in items]
-        self.sizes = sizes
-        self._items = items
-        self._reader = reader
-        self._rules = rules
-        self._class_map = class_map
-
-    def read(self, index: int, window: Window | None = None) -> tuple[Array, Array]:
-        """Image [H, W, 3] uint8 and canonical mask; raises UserError where a file has changed or gone."""
-        item = self._items[index]
-        image = read_image(item.image, self._reader)
-        ids = item.label.read((image.shape[0], image.shape[1]), self._rules)
-        unknown = self._class_map.unknown(np.unique(ids).tolist())
-        if unknown or not image.shape[:2] == ids.shape == tuple(self.sizes[index]):
-            found = f"{ids.shape[1]} x {ids.shape[0]} pixels, unknown ids {unknown}"
-            raise UserError(f"{where(item)}: image or mask has changed since the start ({found}); start again")
-        return cut(image, self._class_map.apply(ids), window)
-
-
-def where(item: Item) -> str:
-    """The file that holds an item's label, for messages."""
-    return str(item.label.files[0] if item.label.files else item.image)
-
-
-def by_split(found: Iterable[Found]) -> dict[str, list[Found]]:
-    """The items of each split that has any."""
-    splits: dict[str, list[Found]] = {split: [] for split in SPLITS}
-    for item, finding in found:
-        splits[item.split].append((item, finding))
-    return {split: members for split, members in splits.items() if members}
-
-
-def unknown_ids(found: Iterable[Found], class_map: ClassMap) -> list[str]:
-    """A sentence for each label with ids that are none of the classes."""
-    return [
-        f"{where(item)}: ids {unknown} are none of the classes ({class_map.origin}); "
-        "declare them there, or ignore them with data.ignore_ids"
-        for item, finding in found
-        if (unknown := class_map.unknown(finding.ids))
-    ]
-
-
-def class_stats(findings: Sequence[Finding], class_map: ClassMap) -> ClassStats:
-    """Class statistics of the scanned masks, by canonical class."""
-    task = class_map.task
-    classes = [1] if task.mode == "binary" else list(range(task.num_classes))
-    positives, present, valid = [0] * len(classes), [0] * len(classes), 0
-    for finding in findings:
-        by_class: Counter[int] = Counter()
-        for file_id, pixels in finding.ids.items():
-            by_class[int(class_map.table[file_id])] += pixels
-        labelled = finding.size[0] * finding.size[1] - by_class[task.ignore_index]
-        valid += labelled
-        for place, index in enumerate(classes):
-            positives[place] += by_class[index]
-            present[place] += labelled if by_class[index] else 0
-    return ClassStats(positives, [valid] * len(classes), present, len(findings))
-
-
-def fingerprint(splits: Splits, class_map: ClassMap, reader: str) -> str:
-    """Changes with the files' names, sizes and contents (through their sums), the classes and the reader."""
-    files = [(split, i.id, f.size, f.total, f.ids) for split, found in splits.items() for i, f in found]
-    return f"{derive(reader, str(class_map.task), str(class_map.table.tolist()), str(files)):016x}"
+        Raises:
+            UserError: no room for a cache on disk.
+        """
+        examples: dict[str, Examples] = {}
+        room = int(self.cache_gb * 2**30)
+        for split, found in splits.items():
+            items, sizes = [item for item, _ in found], [finding.size for _, finding in found]
+            files = FileExamples(items, sizes, self.reading, self.rules, class_map)
+            task, first = class_map.task, found[0][1]
+            shape = (len(first.total), task.num_classes if task.mode == "multilabel" else 0)
+            if self.cache == "ram":
+                examples[split], room = in_memory(files, shape, first.depth, room)
+            elif self.cache == "disk":
+                states = [state(path) for item in items for path in (item.image, *item.label.files)]
+                name = f"{derive(mark, split, *states):016x}.bin"
+                examples[split] = on_disk(files, shape, first.depth, Path(self.cache_dir or ".") / name)
+            else:
+                examples[split] = files
+        return examples

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from segtrain.data.classes import Declared
 from segtrain.data.masks import IdArray, MaskRules, read_mask
+from segtrain.data.source import Window
 
 SPLITS = ("train", "val", "test")
 
@@ -46,9 +47,10 @@ class Label(Protocol):
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask that is an image of ids. Implements Label."""
+    """A mask that is an image of ids, or one page of a TIFF. Implements Label."""
 
     path: Path
+    page: int | None = None
 
     @property
     def files(self) -> Sequence[Path]:
@@ -57,12 +59,16 @@ class MaskFile:
 
     @property
     def settings(self) -> str:
-        """Nothing."""
-        return ""
+        """The page."""
+        return "" if self.page is None else f"page {self.page}"
 
     def read(self, size: tuple[int, int], rules: MaskRules) -> IdArray:
         """The ids that it holds, whatever its size; see read_mask."""
-        return read_mask(self.path, rules)
+        return read_mask(self.path, rules, self.page)
+
+    def read_window(self, rules: MaskRules, window: Window) -> IdArray:
+        """A part of it; of a large TIFF no more is decoded than that."""
+        return read_mask(self.path, rules, self.page, window)
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class Item:
         split: train, val or test; "" where the layout does not say.
         group: items of one group never come into different splits (a patient, a scene); "" for a group of its own.
         weight: how often it is drawn in training, relative to the others, > 0.
+        page: of the image's file, where each page is an image.
     """
 
     id: str
@@ -84,6 +91,7 @@ class Item:
     split: str = ""
     group: str = ""
     weight: float = 1.0
+    page: int | None = None
 
 
 @dataclass(frozen=True)

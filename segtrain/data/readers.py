@@ -1,140 +1,222 @@
-"""Image files to arrays: RGB uint8 by a reader of choice. (Masks: masks.py.)
+"""Image files to arrays: uint8 as stored or float32 in [0, 1], with the channels that were asked for.
+
+Masks: masks.py.
 
 All readers give the same array for the same 8-bit file (a test proves it).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from segtrain import checks
+from segtrain.data.headers import (
+    Header,
+    Size,
+    check_frames,
+    check_pixels,
+    is_deep,
+    is_tiff,
+    naming,
+    open_file,
+    open_image,
+    tag_of,
+)
+from segtrain.data.reading import ImageArray, Reading, finished
+from segtrain.data.rotation import applied_tag, turn, turned_size
+from segtrain.data.source import Window
+from segtrain.data.tiff import LARGEST_BLOCK, Pixels, is_plain, read_tiff, tiff_header
 from segtrain.errors import UserError
 
-ImageArray = npt.NDArray[np.uint8]
-
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # whatever the file is called: Pillow would start Ghostscript for EPS
-EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
-MAX_PIXELS = 100_000_000  # a 17 KB file can hold 12,000 x 12,000 pixels; refuse before decoding
-DEEP = re.compile(";16[BLN]")  # Pillow's name of 16-bit data that it would cut to 8 bits: "RGB;16B"
-ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
-Image.MAX_IMAGE_PIXELS = None  # our own check, with its own message, stands in `open_image`
+DEFAULT = Reading()
+Bytes = npt.NDArray[np.uint8]
 
 
-def open_image(path: Path) -> Image.Image:
-    """Open a file and read its header alone.
+def read_header(path: Path, pages: str | int = "error") -> Header:
+    """Size, rotation and blocks of an image file; nothing is decoded, and no size is too large.
 
     Raises:
-        UserError: missing, empty, no image, or more pixels than MAX_PIXELS.
+        UserError: missing, no image, or with other pages than wanted.
     """
-    try:
-        image = Image.open(path, formats=FORMATS)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except Exception as error:  # a damaged header makes Pillow raise anything, TypeError included
-        raise UserError(f"{path}: not a readable image ({_contents(path)}); replace or remove it") from error
-    if image.width * image.height > MAX_PIXELS:
-        image.close()
-        raise UserError(f"{path}: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}; cut it into tiles")
-    return image
+    with open_file(path) as file:
+        if is_tiff(file):
+            return tiff_header(path, pages)
+        with open_image(path, 2**62, file) as image:
+            check_frames(path, image)
+            return Header((image.height, image.width), tag_of(path, image))
 
 
-def read_image(path: Path, reader: str = "opencv") -> ImageArray:
-    """Decode an 8-bit image file.
+def read_image(
+    path: Path, reading: Reading = DEFAULT, size: Size | None = None, page: int | None = None, verify: bool = False
+) -> ImageArray:
+    """Decode an image file.
 
     Args:
-        path: PNG, JPEG, BMP, TIFF or WebP; grey and palette images become RGB, alpha is dropped.
-        reader: a key of READERS.
+        path: PNG, JPEG, BMP, TIFF or WebP.
+        reading: what to make of it.
+        size: (height, width) that it must have; tells whether an EXIF orientation is applied.
+        page: of a TIFF, instead of what `reading` says.
+        verify: use the decoder that notices truncated files, whatever `reading` says.
 
     Returns:
-        RGB, uint8, [H, W, 3], as stored in the file.
+        [H, W, C], uint8 for 8-bit files, else float32 in [0, 1].
 
     Raises:
-        UserError: missing, damaged, 16-bit or float, or rotated by EXIF; the sentence names the file.
+        UserError: missing, damaged, too large, or nothing that `reading` can be done with; it names the file.
     """
-    checks.choice("data.reader", reader, READERS)
-    with open_image(path) as header:
-        check_header(path, header)
-        if header.mode not in ("L", "RGB"):  # readers disagree on the rest, so Pillow converts it for all
-            return decode(path, header)
-        size = (header.height, header.width)
-    with naming(path, f"{reader} cannot decode it", "replace or remove it, or try another data.reader"):
-        array = READERS[reader](path)
-    if array is None or array.shape[:2] != size:
-        raise UserError(f"{path}: damaged, {reader} cannot decode it; replace or remove it")
-    return array
+    with open_file(path) as file:
+        if is_tiff(file):
+            return _read_tiff(path, file, reading, size, reading.pages if page is None else page, verify)
+        with open_image(path, reading.max_pixels, file) as image:
+            check_frames(path, image)
+            stored = (image.height, image.width)
+            tag = applied_tag(path, tag_of(path, image), stored, size, reading.orientation)
+            pixels = _deep(path, file, image) if is_deep(image) else _eight_bit(path, file, image, reading, verify)
+    return turn(finished(path, pixels.values, pixels.alpha, reading), tag)
 
 
-def check_header(path: Path, header: Image.Image) -> None:
-    """Refuse what would be read wrongly without a word: several pages, deep colours, a rotation tag.
+def read_window(
+    path: Path, window: Window, size: Size, reading: Reading = DEFAULT, page: int | None = None
+) -> ImageArray:
+    """A part of an image, [h, w, C], as `read_image` would give it.
+
+    Of a TIFF in tiles or strips no more is decoded than the part touches, however large the file is.
+
+    Args:
+        path: the file.
+        window: the part, inside of the image.
+        size: (height, width) of the whole, which the file must have.
+        reading: see read_image.
+        page: see read_image.
 
     Raises:
-        UserError: naming the file and the remedy.
+        UserError: see read_image.
     """
-    check_layout(path, header)
-    deep = any(DEEP.search(str(tile.args)) for tile in getattr(header, "tile", ()))
-    if deep or header.mode not in EIGHT_BIT:
-        depth = "16 bits" if deep else f"mode {header.mode}"
-        raise UserError(f"{path}: pixels of {depth}, only 8-bit images are read; convert it to 8 bits")
+    pages = reading.pages if page is None else page
+    header = read_header(path, pages) if path.suffix.lower() in (".tif", ".tiff") else None
+    if header is None or header.block is None or header.tag != 1:
+        whole = read_image(path, reading, size, page)
+        return whole[window.top : window.top + window.height, window.left : window.left + window.width]
+    if header.size != size:
+        raise UserError(f"{path}: {header.size[1]} x {header.size[0]} pixels, not {size[1]} x {size[0]}; start again")
+    values, alpha = read_tiff(path, pages, reading.max_pixels, window)
+    return finished(path, _bytes(values), alpha, reading)
 
 
-def check_layout(path: Path, header: Image.Image) -> None:
-    """Refuse several pages and a rotation tag.
+def image_size(path: Path, reading: Reading = DEFAULT) -> Size:
+    """(height, width) of an image as `read_image` gives it, from its header.
 
     Raises:
-        UserError: naming the file and the remedy.
+        UserError: see read_image.
     """
-    with naming(path):
-        pages = getattr(header, "n_frames", 1)
-        turned = Image.Image.getexif(header).get(ORIENTATION, 1)  # the PNG class's own would decode the whole file
-    if pages > 1:
-        raise UserError(f"{path}: holds {pages} pages, an image must have one; split it")
-    if turned not in (0, 1):
-        raise UserError(f"{path}: EXIF says it is rotated (orientation {turned}); save it upright, without the tag")
+    header = read_header(path, reading.pages)
+    tag = applied_tag(path, header.tag, header.size, None, reading.orientation)
+    return turned_size(header.size, tag)
 
 
-def decode(path: Path, header: Image.Image) -> ImageArray:
-    """Decode an opened file by Pillow, which unlike OpenCV notices a truncated JPEG.
+def _read_tiff(
+    path: Path, file: IO[bytes], reading: Reading, size: Size | None, pages: str | int, verify: bool
+) -> ImageArray:
+    header = tiff_header(path, pages)
+    tag = applied_tag(path, header.tag, header.size, size, reading.orientation)
+    check_pixels(path, header.size, reading.max_pixels)
+    if is_plain(path, pages, reading.channels == "native"):
+        with open_image(path, reading.max_pixels, file) as image:
+            pixels = _eight_bit(path, file, image, reading, verify)
+    else:
+        pixels = read_tiff(path, pages, reading.max_pixels)
+    return turn(finished(path, _bytes(pixels.values), pixels.alpha, reading), tag)
+
+
+def _bytes(values: ImageArray) -> ImageArray:
+    """One-bit pixels as 0 and 255."""
+    return values.astype(np.uint8) * np.uint8(255) if values.dtype == bool else values
+
+
+def _eight_bit(path: Path, file: IO[bytes], image: Image.Image, reading: Reading, verify: bool) -> Pixels:
+    """Plain grey and RGB by the reader of choice; the rest by Pillow, since readers disagree on it."""
+    if image.mode not in ("L", "RGB") or verify:
+        return Pixels(decode(path, image, native=reading.channels == "native"), alpha=False)
+    file.seek(0)
+    with naming(path, f"{reading.reader} cannot decode it", "replace or remove it, or try another data.reader"):
+        array = READERS[reading.reader](path, file)
+    if array is None or array.shape[:2] != (image.height, image.width):
+        raise UserError(f"{path}: damaged, {reading.reader} cannot decode it; replace or remove it")
+    one = image.mode == "L" and reading.channels != "rgb"
+    return Pixels(np.ascontiguousarray(array[..., :1]) if one else array, alpha=False)
+
+
+def decode(path: Path, image: Image.Image, native: bool = False) -> Bytes:
+    """Decode an opened 8-bit image by Pillow, which unlike OpenCV notices a truncated JPEG.
+
+    Args:
+        path: of the file.
+        image: opened.
+        native: keep transparency as a channel.
+
+    Returns:
+        [H, W, C] with one channel for grey and one-bit images; palettes and CMYK become RGB.
 
     Raises:
         UserError: the file is damaged.
     """
+    modes = {"1": "L", "L": "L", "LA": "LA" if native else "L", "RGBA": "RGBA" if native else "RGB"}
     with naming(path):
-        return np.asarray(header.convert("RGB"))
+        array = np.asarray(image.convert(modes.get(image.mode, "RGB")))
+    return array[..., None] if array.ndim == 2 else array
 
 
-@contextmanager
-def naming(path: Path, what: str = "damaged", remedy: str = "replace or remove it") -> Iterator[None]:
-    """Decoders raise whatever they like at a damaged file (OSError, SyntaxError, TypeError, cv2.error): say which."""
-    try:
-        yield
-    except (UserError, MemoryError):
-        raise
-    except Exception as error:
-        raise UserError(f"{path}: {what} ({error}); {remedy}") from error
+def is_transparent(path: Path, header: Header) -> bool:
+    """Whether an image of usual size has pixels that are not opaque, which are read as if they were."""
+    if header.block is not None and header.size[0] * header.size[1] > LARGEST_BLOCK:
+        return False
+    with suppress(UserError), open_file(path) as file, open_image(path, 2**62, file) as image, naming(path):
+        if not image.has_transparency_data:
+            return False
+        return bool(np.asarray(image.convert("RGBA"))[..., 3].min() < 255)
+    return False  # of a kind that Pillow cannot read
 
 
-def _opencv(path: Path) -> ImageArray | None:
-    encoded = np.fromfile(path, dtype=np.uint8)  # cv2.imread fails on some non-ASCII paths
+def _deep(path: Path, file: IO[bytes], image: Image.Image) -> Pixels:
+    """16-bit PNG by OpenCV: Pillow cuts colours to 8 bits."""
+    with naming(path):
+        values = cv2.imdecode(_encoded(file), cv2.IMREAD_UNCHANGED)
+    if values is None or values.shape[:2] != (image.height, image.width):
+        raise UserError(f"{path}: damaged, or pixels of a kind that is not known; replace or remove it")
+    if values.ndim == 2:
+        return Pixels(values[..., None], alpha=False)
+    alpha = values.shape[2] == 4
+    colors = values[..., 2::-1]
+    if any("LA;" in str(tile.args) for tile in getattr(image, "tile", ())):  # which OpenCV blows up to BGRA
+        colors = colors[..., :1]
+    return Pixels(np.dstack([colors, values[..., 3:]]) if alpha else colors, alpha)
+
+
+def _encoded(file: IO[bytes]) -> Bytes:
+    file.seek(0)
+    return np.frombuffer(file.read(), dtype=np.uint8)
+
+
+def _opencv(path: Path, file: IO[bytes]) -> Bytes | None:
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    decoded = cv2.imdecode(encoded, flags)
+    decoded = cv2.imdecode(_encoded(file), flags)  # cv2.imread fails on some non-ASCII paths
     return None if decoded is None else np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _pillow(path: Path) -> ImageArray:
-    with open_image(path) as image:
-        return decode(path, image)
+def _pillow(path: Path, file: IO[bytes]) -> Bytes:
+    with open_image(path, file=file, max_pixels=2**62) as image:  # checked before
+        return _rgb(decode(path, image))
 
 
-def _skimage(path: Path) -> ImageArray:
+def _skimage(path: Path, file: IO[bytes]) -> Bytes:
     try:
         from skimage.io import imread
     except ImportError as error:
@@ -142,32 +224,21 @@ def _skimage(path: Path) -> ImageArray:
     return _rgb(np.asarray(imread(path)))
 
 
-def _matplotlib(path: Path) -> ImageArray:
+def _matplotlib(path: Path, file: IO[bytes]) -> Bytes:
     from matplotlib.image import imread
 
     array = np.asarray(imread(path))
     return _rgb(array if array.dtype == np.uint8 else np.round(array * 255).astype(np.uint8))  # PNG comes as [0, 1]
 
 
-def _rgb(array: npt.NDArray[np.uint8]) -> ImageArray:
-    return np.repeat(array[..., None], 3, axis=2) if array.ndim == 2 else array
+def _rgb(array: Bytes) -> Bytes:
+    array = array[..., None] if array.ndim == 2 else array
+    return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
 
 
-READERS: dict[str, Callable[[Path], ImageArray | None]] = {
+READERS: dict[str, Callable[[Path, IO[bytes]], Bytes | None]] = {
     "opencv": _opencv,
     "pillow": _pillow,
     "skimage": _skimage,
     "matplotlib": _matplotlib,
 }
-
-
-def _contents(path: Path) -> str:
-    """What stands in the file instead of an image."""
-    if path.is_dir():
-        return "a folder"
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-        return f"{path.stat().st_size} bytes, starting with {start!r}"
-    except OSError as error:
-        return str(error.strerror)

@@ -7,28 +7,30 @@ change, so the next run on the same data starts at once.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from segtrain.data.listing import Item
+from segtrain.data.headers import Header, Size
+from segtrain.data.listing import Item, MaskFile
 from segtrain.data.masks import IdArray, MaskRules
-from segtrain.data.readers import check_header, decode, open_image
-from segtrain.data.source import Array
+from segtrain.data.readers import DEFAULT, is_transparent, read_header, read_image, read_window
+from segtrain.data.reading import Reading
+from segtrain.data.rotation import applied_tag, turned_size
+from segtrain.data.source import Array, Window
+from segtrain.data.tally import Tally
 from segtrain.errors import UserError
 from segtrain.seeds import derive
 
-FORMAT = 3  # of the kept findings; raise it when a field changes its meaning
-PLACES = 8  # kept of each id: enough that crops differ, and 100,000 findings still fit into memory
+FORMAT = 4  # of the kept findings; raise it when a field changes its meaning
+BAND = 2**24  # pixels that are looked at together, of files that can be decoded in parts
 SHOWN = 20  # faults listed in one message
 
 
@@ -45,6 +47,8 @@ class Finding:
         digest: of the decoded image: equal for equal pixels.
         gist: 64 bits that change little where the image changes little (difference hash), as 16 hex digits.
         fault: a sentence, or "" where all is well.
+        depth: of the image: uint8, or float32 of all others.
+        transparent: whether transparency was dropped that was not opaque.
     """
 
     size: tuple[int, int] = (0, 0)
@@ -55,77 +59,137 @@ class Finding:
     digest: str = ""
     gist: str = ""
     fault: str = ""
+    depth: str = "uint8"
+    transparent: bool = False
 
 
 Found = tuple[Item, Finding]
 
 
-def scan(items: Sequence[Item], rules: MaskRules, kept: Path | None = None) -> list[Finding]:
+def scan(
+    items: Sequence[Item], rules: MaskRules, kept: Path | None = None, reading: Reading = DEFAULT
+) -> list[Finding]:
     """Look through all items, in order.
 
     Args:
         items: images with their labels.
         rules: how mask files become ids.
         kept: file with the findings of an earlier scan, used for files that have not changed and rewritten.
+        reading: how image files become arrays.
     """
     known = _load(kept)
-    keys = [_key(item, rules) for item in items]
+    keys = [_key(item, rules, reading) for item in items]
     missing = [(key, item) for key, item in zip(keys, items, strict=True) if key not in known]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders release the interpreter's lock
-        fresh = pool.map(lambda entry: look(entry[1], rules), missing)
+        fresh = pool.map(lambda entry: look(entry[1], rules, reading), missing)
         known |= {key: finding for (key, _), finding in zip(missing, fresh, strict=True)}
     if kept is not None and missing:
         _save(kept, {key: known[key] for key in keys if not known[key].fault})  # a fault may be mended by chmod alone
     return [known[key] for key in keys]
 
 
-def look(item: Item, rules: MaskRules) -> Finding:
-    """Decode one image and its label in full; a fault is recorded, not raised."""
+def look(item: Item, rules: MaskRules, reading: Reading = DEFAULT) -> Finding:
+    """Decode one image and its label in full, large TIFFs in bands of rows; a fault is recorded, not raised."""
+    tally = Tally(derive(item.id))
     try:
-        with open_image(item.image) as header:
-            check_header(item.image, header)
-            image = decode(item.image, header)
-        mask = item.label.read((image.shape[0], image.shape[1]), rules)
-        if mask.shape != image.shape[:2]:
-            raise UserError(
-                f"{item.label.files[0]}: {mask.shape[1]} x {mask.shape[0]} pixels, but its image has "
-                f"{image.shape[1]} x {image.shape[0]}; they must have one size"
-            )
+        header = read_header(item.image, reading.pages if item.page is None else item.page)
+        size = meant_size(item, header, rules, reading)
+        for window in bands(header):
+            image, mask = read_pair(item, size, window, rules, reading, verify=True)
+            check_sizes(item, image, mask)
+            tally.add(image, mask, 0 if window is None else window.top)
+        transparent = reading.channels != "native" and is_transparent(item.image, header)
     except UserError as error:
         return Finding(fault=str(error))
-    values = image.reshape(-1, image.shape[2])
-    levels = np.stack([np.bincount(channel, minlength=256) for channel in values.T])  # exact, and less memory
-    scale = np.arange(256) / 255
-    ids, counts = np.unique(mask, return_counts=True)
     return Finding(
-        size=(int(mask.shape[0]), int(mask.shape[1])),
-        total=(levels @ scale).tolist(),
-        squared=(levels @ scale**2).tolist(),
-        ids=dict(zip(ids.tolist(), counts.tolist(), strict=True)),
-        places=places_of(mask, derive(item.id)),
-        digest=hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).hexdigest(),
-        gist=gist_of(image),
+        size=size,
+        total=tally.total.tolist(),
+        squared=tally.squared.tolist(),
+        ids=dict(sorted(tally.ids.items())),
+        places=dict(sorted(tally.places.items())),
+        digest=tally.digest,
+        gist=tally.gist,
+        depth=str(image.dtype) if image.dtype == np.uint8 else "float32",
+        transparent=transparent,
     )
 
 
-def places_of(mask: IdArray, seed: int) -> dict[int, list[tuple[int, int]]]:
-    """(row, column) of up to PLACES random pixels of each id of a mask [H, W]."""
-    flat = mask.ravel()
-    order = np.argsort(flat, kind="stable")
-    ids, starts, counts = np.unique(flat[order], return_index=True, return_counts=True)
-    random = np.random.default_rng(seed)
-    found = {}
-    for index, start, count in zip(ids.tolist(), starts.tolist(), counts.tolist(), strict=True):
-        chosen = order[start + random.choice(count, min(PLACES, count), replace=False)]
-        found[index] = [divmod(place, mask.shape[1]) for place in np.sort(chosen).tolist()]
-    return found
+def read_pair(
+    item: Item, size: Size, window: Window | None, rules: MaskRules, reading: Reading, verify: bool = False
+) -> tuple[Array, IdArray]:
+    """An image and the ids of its label, or a part of both.
+
+    Args:
+        item: what to read.
+        size: (height, width) that both must have.
+        window: the part; None: all.
+        rules: how mask files become ids.
+        reading: how image files become arrays.
+        verify: notice truncated images, whatever the reader.
+
+    Raises:
+        UserError: one of them cannot be read.
+    """
+    if window is None:
+        image = read_image(item.image, reading, size, item.page, verify)
+        mask = item.label.read(size, rules)
+    else:
+        image = read_window(item.image, window, size, reading, item.page)
+        mask = _part(item, size, window, rules)
+    return image, mask
 
 
-def gist_of(image: Array) -> str:
-    """Difference hash: whether each of 8 x 9 mean greys is brighter than its right neighbour."""
-    grey = image.mean(2, dtype=np.float32)
-    small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
-    return np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex()
+def check_sizes(item: Item, image: Array, mask: IdArray) -> None:
+    """Refuse an image and a mask of different sizes.
+
+    Raises:
+        UserError: naming both.
+    """
+    if mask.shape != image.shape[:2]:
+        raise UserError(
+            f"{item.label.files[0]}: {mask.shape[1]} x {mask.shape[0]} pixels, but its image has "
+            f"{image.shape[1]} x {image.shape[0]}; they must have one size"
+        )
+
+
+def _part(item: Item, size: Size, window: Window, rules: MaskRules) -> IdArray:
+    if isinstance(item.label, MaskFile):
+        return item.label.read_window(rules, window)
+    ids = item.label.read(size, rules)
+    return ids[window.top : window.top + window.height, window.left : window.left + window.width]
+
+
+def meant_size(item: Item, header: Header, rules: MaskRules, reading: Reading) -> Size:
+    """(height, width) of an image with its EXIF orientation applied, where the label was drawn on the turned image.
+
+    Raises:
+        UserError: the label fits both, so that nothing tells.
+    """
+    turned = turned_size(header.size, header.tag)
+    fits = None
+    if header.tag != 1 and reading.orientation == "auto" and turned != header.size:
+        fitting = [size for size in (header.size, turned) if _fits(item, size, rules)]
+        fits = fitting[0] if len(fitting) == 1 else None
+    tag = applied_tag(item.image, header.tag, header.size, fits, reading.orientation)
+    return turned_size(header.size, tag)
+
+
+def _fits(item: Item, size: Size, rules: MaskRules) -> bool:
+    try:
+        return item.label.read(size, rules).shape == size
+    except UserError:  # labels that know their own size say so
+        return False
+
+
+def bands(header: Header) -> Iterator[Window | None]:
+    """Bands of rows, from top to bottom, of a file that is large and can be decoded in parts; else None for all."""
+    (height, width), block = header.size, header.block
+    if block is None or header.tag != 1 or height * width <= BAND:
+        yield None
+        return
+    rows = max(1, BAND // width // block[0]) * block[0]
+    for top in range(0, height, rows):
+        yield Window(top, 0, min(rows, height - top), width)
 
 
 def refuse(what: str, faults: Sequence[str]) -> None:
@@ -144,20 +208,23 @@ def refuse(what: str, faults: Sequence[str]) -> None:
 
 
 def mean_and_std(findings: Sequence[Finding]) -> tuple[list[float], list[float]]:
-    """Per-channel mean and standard deviation over all pixels, in [0, 1]; std at least 1 / 255."""
+    """Per-channel mean and standard deviation over all pixels, in [0, 1]; std at least one step of 8 or 16 bits."""
     pixels = sum(f.size[0] * f.size[1] for f in findings)
     mean = np.sum([f.total for f in findings], axis=0) / pixels
     variance = np.sum([f.squared for f in findings], axis=0) / pixels - mean**2
-    return mean.tolist(), np.sqrt(np.maximum(variance, 1 / 255**2)).tolist()
+    step = 1 / 255 if all(f.depth == "uint8" for f in findings) else 1 / 65535
+    return mean.tolist(), np.sqrt(np.maximum(variance, step**2)).tolist()
 
 
-def _key(item: Item, rules: MaskRules) -> str:
+def _key(item: Item, rules: MaskRules, reading: Reading) -> str:
     """Changes whenever one of its files or what its label depends on do."""
     files = [item.image, *item.label.files]
-    return f"{derive(FORMAT, str(rules), item.label.settings, *map(str, files), *map(_state, files)):x}"
+    settings = (rules.content, reading.content, str(reading.max_pixels), str(item.page), item.label.settings)
+    return f"{derive(FORMAT, *settings, *map(str, files), *map(state, files)):x}"
 
 
-def _state(path: Path) -> str:
+def state(path: Path) -> str:
+    """Size and time of change of a file, as text."""
     try:
         found = path.stat()
     except OSError:  # a link that leads nowhere; `look` will name it
@@ -180,7 +247,8 @@ def _finding(fields: dict[str, Any]) -> Finding:
     ids = {int(i): int(n) for i, n in fields["ids"].items()}
     places = {int(i): [(y, x) for y, x in found] for i, found in fields["places"].items()}
     sums = (fields["total"], fields["squared"])
-    return Finding((height, width), *sums, ids, places, fields["digest"], fields["gist"], fields["fault"])
+    rest = {key: fields[key] for key in ("digest", "gist", "fault", "depth", "transparent")}
+    return Finding((height, width), *sums, ids, places, **rest)
 
 
 def _save(kept: Path, findings: dict[str, Finding]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 
 from segtrain.checkpoint import KEY, load_checkpoint, load_net
-from segtrain.draw import to_rgb
+from segtrain.data.reading import Reading
+from segtrain.draw import Picture, to_rgb
 from segtrain.errors import UserError
 from segtrain.metrics import Threshold, logit_cuts, predict_ids
 from segtrain.models import SegmentationNet, build_model
@@ -30,6 +32,7 @@ class Predictor:
         device: where it runs.
         precision: "32-true", "bf16-mixed" or "16-mixed", as the trainer's.
         threshold: binary and multilabel: the probability above which a pixel is a yes; one, or one per class.
+        reading: how the images that it was trained on were read.
     """
 
     def __init__(
@@ -39,8 +42,10 @@ class Predictor:
         device: str | torch.device = "cpu",
         precision: str = "32-true",
         threshold: Threshold = 0.5,
+        reading: Reading | None = None,
     ) -> None:
         self.task = task
+        self.reading = reading or Reading()
         self.device = torch.device(device)
         self.cuts = logit_cuts(threshold, task).to(self.device)
         self.net = net.eval().to(memory_format=torch.channels_last).to(self.device)
@@ -89,7 +94,7 @@ class Predictor:
             )
         return image.astype(np.float32)
 
-    def picture(self, image: Image) -> Image:
+    def picture(self, image: Image) -> Picture:
         """The image as RGB uint8, for overlays."""
         return to_rgb(self._checked(image))
 
@@ -113,7 +118,15 @@ def load_predictor(
     task = Task(**stored["task"])
     net = rebuild_net(stored, task)
     load_net(net, checkpoint, path)
-    return Predictor(net, task, device, precision, threshold)
+    return Predictor(net, task, device, precision, threshold, stored_reading(stored))
+
+
+def stored_reading(stored: dict[str, Any]) -> Reading:
+    """How the images of a checkpoint's training were read; drawn ones have no files, only channels."""
+    data = stored["config"]["data"]
+    if "reader" not in data:
+        return Reading(channels={1: "grey", 3: "rgb"}.get(int(stored["channels"]), "native"))
+    return Reading(**{field.name: data[field.name] for field in fields(Reading) if field.name in data})
 
 
 def rebuild_net(stored: dict[str, Any], task: Task) -> SegmentationNet:

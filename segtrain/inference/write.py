@@ -62,15 +62,14 @@ def prepare_output(folder: str, images: list[Path]) -> Path:
 
 
 def predict_files(
-    predictor: Predictor, images: list[Path], output: Path, reader: str, overlays: bool, failed: Callable[[str], None]
+    predictor: Predictor, images: list[Path], output: Path, overlays: bool, failed: Callable[[str], None]
 ) -> Iterator[Path]:
     """Predict each image and write its files; an unreadable image is reported and the others go on.
 
     Args:
-        predictor: see load_predictor.
+        predictor: see load_predictor; it knows how to read.
         images: files to read.
         output: folder for <stem>.png (and <stem>_overlay.png).
-        reader: a key of READERS.
         overlays: whether to write overlays too.
         failed: called with a sentence for each image that could not be read.
 
@@ -79,14 +78,17 @@ def predict_files(
     """
     for path in images:
         try:
-            image = read_image(path, reader)
+            image = read_image(path, predictor.reading, verify=True)
         except UserError as error:
             failed(str(error))
             continue
         ids = predictor(image)
         write_ids(ids, predictor.task, output / f"{path.stem}.png")
         if overlays:
-            write_png(Image.fromarray(overlay(image, ids, predictor.task)), output / f"{path.stem}{OVERLAY}.png")
+            write_png(
+                Image.fromarray(overlay(predictor.picture(image), ids, predictor.task)),
+                output / f"{path.stem}{OVERLAY}.png",
+            )
         yield path
 
 

@@ -169,8 +169,8 @@ def test_a_full_disk_costs_speed_only(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_no_room_and_no_place_are_said_before(tmp_path: Path) -> None:
-    huge = Counting(sizes=[(10**6, 10**6)] * 10**3)  # bytes of it: 4 * 10^15
-    with pytest.raises(UserError, match=r"data.cache=disk needs 3725290\.3 GiB in .* are free; name another"):
+    huge = Counting(sizes=[(10**4, 10**4)] * 10**4)  # 4 * 10^12
+    with pytest.raises(UserError, match=r"data.cache=disk needs 3725\.3 GiB in .* are free; name another"):
         on_disk(huge, (3, 0), np.uint8, tmp_path / "a.bin")
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"no place for data.cache=disk"):

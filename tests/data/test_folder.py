@@ -20,6 +20,7 @@ from segtrain.data.files import FileData
 from segtrain.data.folder import FolderLayout
 from segtrain.data.listing import Item, MaskFile
 from segtrain.data.masks import MaskRules
+from segtrain.data.reading import Reading
 from segtrain.data.scan import SHOWN, Finding, refuse
 from segtrain.errors import UserError
 from tests.data.files import REQUEST, make_folder, noise, save_ids, truncate
@@ -163,7 +164,7 @@ def test_unreadable_files_are_all_listed(root: Path) -> None:
     for fault in (
         f"{masks / 'train' / 'bïld 0.png'}: 8 x 9 pixels, but its image has 11 x 7",
         f"{images / 'train' / 'bïld 1.png'}: damaged",
-        f"{masks / 'train' / 'bïld 2.png'}: a mask of mode RGB",
+        f"{masks / 'train' / 'bïld 2.png'}: a mask of colours",
         f"{images / 'val' / 'bïld 0.png'}: not a readable image (a folder)",
         f"{images / 'test' / 'bïld 0.png'}: no such file",
     ):
@@ -217,7 +218,7 @@ def test_twenty_faults_are_shown() -> None:
     ("options", "says"),
     [
         ({"reader": "opencvv"}, r"data.reader .*did you mean opencv\?"),
-        ({"cache": "disk"}, "data.cache must be one of ram, none"),
+        ({"cache": "disc"}, r"data.cache must be one of ram, disk, none.*did you mean disk\?"),
         ({"cache_gb": -1}, "data.cache_gb must be"),
         ({"classes": {9: "x"}}, "data.classes: 9 is not a class"),
         ({"mode": "panoptic"}, "task.mode must be"),
@@ -237,9 +238,9 @@ class Look:
     def __init__(self) -> None:
         self.true, self.seen, self.answer = scan_module.look, [], None
 
-    def __call__(self, item: Item, rules: MaskRules) -> Finding:
+    def __call__(self, item: Item, rules: MaskRules, reading: Reading) -> Finding:
         self.seen.append(item.id)
-        return self.answer or self.true(item, rules)
+        return self.answer or self.true(item, rules, reading)
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_evaluation_batches_are_filled() -> None:
 
 def dataset(seed: int = 0, **drawn: Any) -> SegmentationDataset:
     return SegmentationDataset(
-        in_memory(Drawn(**drawn), (3, len(drawn.get("planes", ()))), np.uint8, 10**6)[0],
+        in_memory(Drawn(**drawn), (3, sum(drawn.get("planes", ()))), np.uint8, 10**6)[0],
         build_augmentation(OPS, CROP, 255),
         seed,
     )

@@ -10,15 +10,18 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from segtrain.data import readers
+from segtrain.data.headers import MAX_PIXELS
 from segtrain.data.listing import Item, MaskFile
 from segtrain.data.masks import MaskRules, read_mask
-from segtrain.data.readers import MAX_PIXELS, READERS, read_image
+from segtrain.data.readers import READERS, read_image
+from segtrain.data.reading import DECODERS, Reading
 from segtrain.data.scan import look
 from segtrain.errors import UserError
 from tests.data.files import Bytes, bomb, noise, oriented, picture, truncate
@@ -46,7 +49,7 @@ def palette_image(height: int, width: int) -> tuple[Image.Image, Bytes]:
 
 
 def read_by_all(path: Path) -> Bytes:
-    arrays = {reader: read_image(path, reader) for reader in READERS}
+    arrays = {reader: read_image(path, Reading(reader)) for reader in READERS}
     for reader, array in arrays.items():
         assert array.dtype == np.uint8
         np.testing.assert_array_equal(array, arrays["pillow"], err_msg=reader)
@@ -57,7 +60,7 @@ def read_by_all(path: Path) -> Bytes:
 
 
 def test_the_four_readers() -> None:
-    assert sorted(READERS) == ["matplotlib", "opencv", "pillow", "skimage"]
+    assert sorted(READERS) == sorted(DECODERS) == ["matplotlib", "opencv", "pillow", "skimage"]
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -154,11 +157,14 @@ def two_pages(image: Image.Image, kind: str = "TIFF") -> Write:
     return lambda path: image.save(path, kind, save_all=True, append_images=[ImageOps.mirror(image)])
 
 
-def deep(dtype: type, channels: int) -> Write:
-    array = np.zeros((5, 7, channels), dtype)
-    return lambda path: cv2.imwrite(
-        str(path), array, [cv2.IMWRITE_TIFF_COMPRESSION, 1] if path.suffix == ".tif" else []
-    )
+def deep(array: npt.NDArray[Any]) -> Write:
+    return lambda path: tifffile.imwrite(path, array, photometric="minisblack", planarconfig="contig")
+
+
+def half_clear(image: Image.Image) -> Image.Image:
+    clear = image.convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(image.size))
+    return clear
 
 
 FAULTY: dict[str, tuple[str, Write, str]] = {
@@ -167,34 +173,36 @@ FAULTY: dict[str, tuple[str, Write, str]] = {
     "zero bytes": ("x.png", lambda path: path.write_bytes(b""), "0 bytes.*replace or remove"),
     "HTML": ("x.png", lambda path: path.write_text("<!DOCTYPE html>"), "15 bytes.*<!DOCTYP.*replace or remove"),
     "EPS": ("x.png", lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "replace"),
-    "GIF": ("x.png", lambda path: SMALL.save(path, "GIF"), "not a readable image"),
+    "GIF": ("x.png", lambda path: SMALL.save(path, "GIF"), r"not a readable image \(a GIF"),
     "folder": ("x.png", Path.mkdir, "a folder"),
     "missing": ("x.png", lambda path: None, "no such file"),
     "bomb": ("x.png", lambda path: bomb(path, 12000), "12000 x 12000.*tiles"),
     "two pages": ("x.tif", two_pages(GREY), "2 pages.*split"),
-    "rotated": ("x.tif", lambda path: GREY.save(path, exif=oriented(6)), "orientation 6.*upright"),
+    "rotated": ("x.tif", lambda path: GREY.save(path, exif=oriented(4)), "orientation 4.*data.orientation.*upright"),
     "rotated PNG": ("x.png", lambda path: GREY.save(path, exif=oriented(3)), "orientation 3.*upright"),
     "link to itself": ("x.png", lambda path: path.symlink_to(path), "not a readable image"),
 }
 FAULTY_IMAGES = FAULTY | {
     "truncated JPEG": ("x.jpg", cut(SMALL, "JPEG"), "replace or remove"),
     "truncated WebP": ("x.webp", cut(SMALL, "WEBP"), "replace or remove"),
-    "16-bit grey PNG": ("x.png", deep(np.uint16, 1), "16 bits.*convert"),
-    "16-bit RGB PNG": ("x.png", deep(np.uint16, 3), "16 bits.*convert"),
-    "16-bit RGBA PNG": ("x.png", deep(np.uint16, 4), "16 bits.*convert"),
-    "16-bit RGB TIFF": ("x.tif", deep(np.uint16, 3), "16 bits.*convert"),
-    "float TIFF": ("x.tif", deep(np.float32, 1), "mode F.*convert"),
+    "NaN": ("x.tif", deep(np.full((5, 7), np.nan, np.float32)), "35 values are NaN"),
+    "infinite": ("x.tif", deep(np.array([[0, np.inf, 1]], np.float32)), ": 1 values are NaN or infinite"),
+    "floats up to 9": ("x.tif", deep(np.array([[0, 9.5]], np.float32)), "0 .. 9.5, beyond.*data.value_range"),
+    "32 bits": ("x.tif", deep(np.array([[0, 70000]], np.uint32)), "uint32, 0 .. 70000; declare.*data.value_range"),
+    "five channels": ("x.tif", deep(np.zeros((4, 6, 5), np.uint8)), "5 channels.*data.channels=native"),
     "two frames": ("x.jpg", two_pages(SMALL, "MPO"), "2 pages.*split"),
     "animation": ("x.webp", two_pages(SMALL, "WEBP"), "2 pages.*split"),
-    "rotated JPEG": ("x.jpg", lambda path: SMALL.save(path, exif=oriented(8)), "orientation 8.*upright"),
+    "rotated JPEG": ("x.jpg", lambda path: SMALL.save(path, exif=oriented(2)), "orientation 2.*upright"),
 }
 FAULTY_MASKS = FAULTY | {
     "JPEG": ("x.jpg", GREY.save, "JPEG.*PNG"),
     "JPEG named PNG": ("x.png", lambda path: GREY.save(path, "JPEG"), "JPEG.*PNG"),
-    "colours": ("x.png", SMALL.save, "colours.*single-channel"),
-    "colours and alpha": ("x.png", SMALL.convert("RGBA").save, "colours.*single-channel"),
-    "grey and alpha": ("x.png", SMALL.convert("LA").save, "single-channel"),
-    "float": ("x.tif", deep(np.float32, 1), "single-channel"),
+    "colours": ("x.png", SMALL.save, r"colours, not class ids: .* in \d+ pixels.*data.colors"),
+    "colours and alpha": ("x.png", SMALL.convert("RGBA").save, "colours, not class ids"),
+    "transparency that varies": ("x.png", half_clear(SMALL).save, "4 channels.*single-channel"),
+    "grey, transparency that varies": ("x.png", half_clear(SMALL).convert("LA").save, "2 channels.*single-channel"),
+    "float": ("x.tif", deep(np.array([[0, 0.5]], np.float32)), "fractions.*data.mask_threshold"),
+    "16-bit colours": ("x.tif", deep(np.ones((3, 4, 3), np.uint16)), "uint16; save single-channel"),
 }
 
 
@@ -215,7 +223,7 @@ def refused(read: Callable[[], object], path: Path, says: str) -> None:
 def test_faulty_image(tmp_path: Path, fault: str, reader: str) -> None:
     name, write, says = FAULTY_IMAGES[fault]
     write(tmp_path / name)
-    refused(lambda: read_image(tmp_path / name, reader), tmp_path / name, says)
+    refused(lambda: read_image(tmp_path / name, Reading(reader)), tmp_path / name, says)
 
 
 @pytest.mark.parametrize("fault", FAULTY_MASKS)
@@ -243,13 +251,15 @@ def test_upright_orientation_is_no_fault(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(tmp_path / "x.png"), np.asarray(GREY))
 
 
-def test_as_many_pixels_as_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_pixels_as_allowed(tmp_path: Path) -> None:
     assert MAX_PIXELS == 10**8
     GREY.save(tmp_path / "x.png")
-    monkeypatch.setattr(readers, "MAX_PIXELS", 16 * 20)
-    assert read_mask(tmp_path / "x.png").shape == (16, 20)
-    monkeypatch.setattr(readers, "MAX_PIXELS", 16 * 20 - 1)
-    refused(lambda: read_mask(tmp_path / "x.png"), tmp_path / "x.png", "20 x 16 pixels, more than 319")
+    path, exactly, less = tmp_path / "x.png", 16 * 20, 16 * 20 - 1
+    assert read_mask(path, MaskRules(max_pixels=exactly)).shape == (16, 20)
+    assert read_image(path, Reading(max_pixels=exactly)).shape == (16, 20, 3)
+    says = "20 x 16 pixels, more than 319.*data.max_pixels"
+    refused(lambda: read_mask(path, MaskRules(max_pixels=less)), path, says)
+    refused(lambda: read_image(path, Reading(max_pixels=less)), path, says)
 
 
 def test_compression_that_a_reader_lacks(tmp_path: Path) -> None:
@@ -257,16 +267,16 @@ def test_compression_that_a_reader_lacks(tmp_path: Path) -> None:
     path = tmp_path / "x.tif"
     SMALL.save(path, compression="tiff_lzw")
     for reader in ("opencv", "pillow", "matplotlib"):
-        np.testing.assert_array_equal(read_image(path, reader), np.asarray(SMALL))
+        np.testing.assert_array_equal(read_image(path, Reading(reader)), np.asarray(SMALL))
     try:
-        np.testing.assert_array_equal(read_image(path, "skimage"), np.asarray(SMALL))
+        np.testing.assert_array_equal(read_image(path, Reading("skimage")), np.asarray(SMALL))
     except UserError as error:
         assert "another data.reader" in str(error)  # noqa: PT017 - either outcome is right
 
 
 def test_unknown_reader(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data.reader.*did you mean opencv\?"):
-        read_image(tmp_path / "x.png", "opencvv")
+        read_image(tmp_path / "x.png", Reading("opencvv"))
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -295,7 +305,7 @@ def test_any_damage_is_read_or_named(
         content[place % len(content)] = value
     path = tmp_path_factory.getbasetemp() / f"damaged{suffix}"
     path.write_bytes(content[: int(len(content) * share)])
-    for read in (read_mask, *(lambda path, reader=reader: read_image(path, reader) for reader in READERS)):
+    for read in (read_mask, *(lambda path, reader=reader: read_image(path, Reading(reader)) for reader in READERS)):
         try:
             assert read(path).ndim in (2, 3)
         except UserError as error:

@@ -1,0 +1,94 @@
+"""The words of a command as Hydra reads them: quotes around paths, and sentences about what cannot be read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from segtrain.checks import did_you_mean
+from segtrain.errors import UserError
+
+# Their values are paths, in which characters that mean something to Hydra need no quotes from the user.
+PATH_KEYS = (
+    "run",
+    "input",
+    "output",
+    "output_dir",
+    "resume",
+    "init_from",
+    "data.root",
+    "data.split_file",
+    "model.encoder_weights",
+)
+NEEDED = {"run", "input", "output", "output_dir", "data.root"}  # of predict; elsewhere output may be null
+SWEPT_TEXTS = ("data.root", "init_from", "model.encoder_weights", "name")  # whose commas separate values with -m
+TEXTS = (*PATH_KEYS, "name", "data.group")
+PLAIN = re.compile(r"[A-Za-z0-9_./-]*")  # paths that mean the same to Hydra ...
+NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|[-+]?inf|nan|true|false", re.IGNORECASE)  # ... and these do not
+
+
+def quoted(word: str, sweep: bool = False) -> str:
+    """A word whose value is a path or a name, with quotes around characters that Hydra would interpret.
+
+    Args:
+        word: as typed.
+        sweep: whether commas separate values, except in a path that exists as it stands.
+    """
+    key, sign, value = word.partition("=")
+    if not sign or key not in TEXTS or value[:1] in ("'", '"'):
+        return word
+    if PLAIN.fullmatch(value) and not NUMBER.fullmatch(value):
+        return word
+    if sweep and key in SWEPT_TEXTS and not Path(value).expanduser().exists():
+        return word if _is_sweep(word) else f"{key}={','.join(_in_quotes(path) for path in value.split(','))}"
+    return f"{key}={_in_quotes(value)}"
+
+
+def _in_quotes(path: str) -> str:
+    # Hydra takes backslashes as they are, but for those before a quote
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), path.strip())
+    return f"'{escaped}'"
+
+
+def _is_sweep(word: str) -> bool:
+    try:
+        return bool(OverridesParser.create().parse_override(word).is_sweep_override())
+    except HydraException:
+        return False
+
+
+def parse_overrides(words: Sequence[str]) -> list[Override]:
+    """Hydra's own reading of the words.
+
+    Raises:
+        UserError: a word that is not an override.
+    """
+    parsed = []
+    for word in words:
+        if word.startswith("="):
+            raise UserError(f"cannot read {word!r}; settings are written key=value")
+        try:
+            parsed.append(OverridesParser.create().parse_override(word))
+        except HydraException as error:
+            hint = f"; settings are written key=value, in quotes where they hold spaces{_nearest_command(word)}"
+            raise UserError(f"cannot read {word!r}{_example(word) if '=' in word else hint}") from error
+    return parsed
+
+
+def _example(word: str) -> str:
+    key, value = (part.strip(" ='\"") for part in word.split("=", 1))
+    if PLAIN.fullmatch(value):
+        right = f"{key}={value}"
+        return f"; write {right}" if right != word else "; a key is names joined by single dots, as in loss.gamma=3"
+    return f": quote values with special characters, as in \"{key}='{value}'\""
+
+
+def _nearest_command(word: str) -> str:
+    from segtrain.cli import COMMANDS
+
+    return did_you_mean(word, COMMANDS)

@@ -1,0 +1,79 @@
+"""What the findings about all files say of the data set: its splits, statistics, and what does not go together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from segtrain.data.classes import ClassMap
+from segtrain.data.examples import where
+from segtrain.data.listing import SPLITS
+from segtrain.data.reading import Reading
+from segtrain.data.scan import Finding, Found
+from segtrain.seeds import derive
+from segtrain.task import ClassStats
+
+Splits = Mapping[str, Sequence[Found]]
+
+
+def by_split(found: Iterable[Found]) -> dict[str, list[Found]]:
+    """The items of each split that has any."""
+    splits: dict[str, list[Found]] = {split: [] for split in SPLITS}
+    for item, finding in found:
+        splits[item.split].append((item, finding))
+    return {split: members for split, members in splits.items() if members}
+
+
+def mixed(found: Sequence[Found]) -> list[str]:
+    """A sentence for each image whose channels or depth are not those of most."""
+    kinds = Counter((len(finding.total), finding.depth) for _, finding in found)
+    if len(kinds) < 2:
+        return []
+    usual = kinds.most_common(1)[0][0]
+    return [
+        f"{item.image}: {len(finding.total)} channels of {finding.depth}, but most images have {usual[0]} of "
+        f"{usual[1]}; all must have the same: convert it, or set data.channels=rgb where only the channels differ"
+        for item, finding in found
+        if (len(finding.total), finding.depth) != usual
+    ]
+
+
+def dropped_alpha(found: Sequence[Found]) -> list[str]:
+    """A note where transparency was dropped that was not opaque."""
+    images = [item.image for item, finding in found if finding.transparent]
+    more = f" and {len(images) - 1} more" if len(images) > 1 else ""
+    return [f"the transparency of {images[0].name}{more} is dropped"] if images else []
+
+
+def unknown_ids(found: Iterable[Found], class_map: ClassMap) -> list[str]:
+    """A sentence for each label with ids that are none of the classes."""
+    return [
+        f"{where(item)}: ids {unknown} are none of the classes ({class_map.origin}); "
+        "declare them there, or ignore them with data.ignore_ids"
+        for item, finding in found
+        if (unknown := class_map.unknown(finding.ids))
+    ]
+
+
+def class_stats(findings: Sequence[Finding], class_map: ClassMap) -> ClassStats:
+    """Class statistics of the scanned masks, by canonical class."""
+    task = class_map.task
+    classes = [1] if task.mode == "binary" else list(range(task.num_classes))
+    positives, present, valid = [0] * len(classes), [0] * len(classes), 0
+    for finding in findings:
+        by_class: Counter[int] = Counter()
+        for file_id, pixels in finding.ids.items():
+            by_class[int(class_map.table[file_id])] += pixels
+        labelled = finding.size[0] * finding.size[1] - by_class[task.ignore_index]
+        valid += labelled
+        for place, index in enumerate(classes):
+            positives[place] += by_class[index]
+            present[place] += labelled if by_class[index] else 0
+    return ClassStats(positives, [valid] * len(classes), present, len(findings))
+
+
+def fingerprint(splits: Splits, class_map: ClassMap, reading: Reading) -> str:
+    """Changes with the files' names, sizes and contents (through their sums), the classes and the reader."""
+    files = [(split, i.id, f.size, f.total, f.ids) for split, found in splits.items() for i, f in found]
+    settings = (reading.reader, reading.content, str(class_map.task), str(class_map.table.tolist()))
+    return f"{derive(*settings, str(files)):016x}"

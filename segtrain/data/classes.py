@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -66,12 +67,22 @@ class ClassMap:
 
     def apply(self, ids: IdArray) -> npt.NDArray[np.uint8]:
         """Canonical ids of a mask, [H, W], or [K, H, W] of {0, 1, ignore} in multilabel."""
-        canonical = self.table[ids].astype(np.uint8)
+        if ids.dtype == np.uint8:  # ten times as fast as indexing
+            canonical = np.asarray(cv2.LUT(ids, self.table[:256].astype(np.uint8)), dtype=np.uint8)
+        else:
+            canonical = self.table[ids].astype(np.uint8)
         if self.task.mode != "multilabel":
             return canonical
         classes = np.arange(self.task.num_classes, dtype=np.uint8)[:, None, None]
         ignored = canonical == self.task.ignore_index
         return np.where(ignored, np.uint8(self.task.ignore_index), (canonical == classes).astype(np.uint8))
+
+
+def ids_in(ids: IdArray) -> list[int]:
+    """The ids that a mask holds, ascending; of bytes by a histogram, since sorting them takes ten times as long."""
+    if ids.dtype == np.uint8:
+        return np.flatnonzero(cv2.calcHist([ids], [0], None, [256], [0, 256])).tolist()
+    return np.unique(ids).tolist()  # type: ignore[no-any-return]
 
 
 def read_declared(root: Path) -> Declared | None:

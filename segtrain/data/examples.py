@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from segtrain.data.classes import ClassMap
+from segtrain.data.classes import ClassMap, ids_in
 from segtrain.data.listing import Item
 from segtrain.data.masks import MaskRules
 from segtrain.data.reading import Reading
@@ -40,7 +38,7 @@ class FileExamples:
         """
         item, (height, width) = self._items[index], self.sizes[index]
         image, ids = read_pair(item, (height, width), window, self._rules, self._reading)
-        unknown = self._class_map.unknown(np.unique(ids).tolist())
+        unknown = self._class_map.unknown(ids_in(ids))
         wanted = (height, width) if window is None else (window.height, window.width)
         if unknown or not image.shape[:2] == ids.shape == wanted:
             found = f"{ids.shape[1]} x {ids.shape[0]} pixels, unknown ids {unknown}"

@@ -79,10 +79,10 @@ def scan(
     """
     known = _load(kept)
     keys = [_key(item, rules, reading) for item in items]
-    missing = [(key, item) for key, item in zip(keys, items, strict=True) if key not in known]
+    missing = {key: item for key, item in zip(keys, items, strict=True) if key not in known}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders release the interpreter's lock
-        fresh = pool.map(lambda entry: look(entry[1], rules, reading), missing)
-        known |= {key: finding for (key, _), finding in zip(missing, fresh, strict=True)}
+        fresh = pool.map(lambda item: look(item, rules, reading), missing.values())
+        known |= dict(zip(missing, fresh, strict=True))
     if kept is not None and missing:
         _save(kept, {key: known[key] for key in keys if not known[key].fault})  # a fault may be mended by chmod alone
     return [known[key] for key in keys]

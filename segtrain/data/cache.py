@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from segtrain.data.sampling import Pixels
 from segtrain.data.source import Array, Examples, Window, cut
 
 
@@ -23,6 +24,10 @@ class RamCache:
     def read(self, index: int, window: Window | None = None) -> tuple[Array, Array]:
         """As Examples.read; the arrays are read-only, since the next epoch gets the same ones."""
         return cut(*self._whole(index), window)
+
+    def places(self, index: int) -> Pixels:
+        """As Examples.places."""
+        return self._examples.places(index)
 
     def _whole(self, index: int) -> tuple[Array, Array]:
         if index in self._kept:

@@ -21,6 +21,7 @@ from segtrain.data.classes import ClassMap, Declared, build_class_map, declared_
 from segtrain.data.listing import SPLITS, Item, Layout, Listing
 from segtrain.data.masks import MaskRules
 from segtrain.data.readers import READERS, read_image
+from segtrain.data.sampling import NOWHERE, Pixels, Places, Sampling, merge_places
 from segtrain.data.scan import Finding, mean_and_std, refuse, scan
 from segtrain.data.source import Array, DataSource, Examples, Window, cut
 from segtrain.errors import UserError
@@ -69,6 +70,9 @@ class FileData:
         classes: view on the classes, {id or name in the files: new name}; see build_class_map.
         cache: "ram" keeps decoded images in memory, "none" reads them anew each time.
         cache_gb: most memory for it, in GiB, per split and loading process.
+        oversample: see Sampling.
+        oversample_background: see Sampling (background).
+        repeat: see Sampling.
         scan_dir: where the findings of the scan are kept for the next run; None keeps nothing.
 
     Raises:
@@ -83,12 +87,16 @@ class FileData:
     classes: Mapping[int | str, str] | None = None
     cache: str = "ram"
     cache_gb: float = 2.0
+    oversample: float = 0.0
+    oversample_background: bool = False
+    repeat: float | None = None
     scan_dir: str | None = None
 
     def __post_init__(self) -> None:
         checks.choice("data.reader", self.reader, READERS)
         checks.choice("data.cache", self.cache, ("ram", "none"))
         checks.number("data.cache_gb", self.cache_gb, 0)
+        _ = self.sampling  # refused before files are looked at
         if self.classes is not None and not isinstance(self.classes, Mapping):
             raise UserError(f"data.classes must map ids to names, such as '{{9: pedestrian}}'; got {self.classes!r}")
 
@@ -103,6 +111,11 @@ class FileData:
         if isinstance(self.ignore_ids, (int, str)):
             return [checks.whole("data.ignore_ids (or a list of them)", self.ignore_ids, 0)]
         return self.ignore_ids
+
+    @property
+    def sampling(self) -> Sampling:
+        """Which training images and crops are wanted."""
+        return Sampling(self.oversample, self.oversample_background, self.repeat)
 
     @property
     def rules(self) -> MaskRules:
@@ -151,6 +164,8 @@ class FileData:
             std=std,
             fingerprint=fingerprint(splits, class_map, self.reader),
             notes=[*survey.listing.notes, f"classes from {class_map.origin}"],
+            sampling=self.sampling,
+            weights=[item.weight for item, _ in splits.get("train", ())],
         )
 
     def class_map(self, survey: Survey, task: Mapping[str, Any]) -> ClassMap:
@@ -170,7 +185,8 @@ class FileData:
     def examples(self, found: Sequence[Found], class_map: ClassMap) -> Examples:
         """The items of one split, with the cache that was asked for."""
         items, sizes = [item for item, _ in found], [finding.size for _, finding in found]
-        files = FileExamples(items, sizes, self.reader, self.rules, class_map)
+        known = [places_in(*each, class_map) if self.sampling.looks else NOWHERE for each in found]
+        files = FileExamples(items, sizes, self.reader, self.rules, class_map, Places(known))
         return RamCache(files, int(self.cache_gb * 2**30)) if self.cache == "ram" else files
 
 
@@ -184,6 +200,7 @@ class FileExamples:
         reader: str,
         rules: MaskRules,
         class_map: ClassMap,
+        places: Places,
     ) -> None:
         self.ids = [item.id for item in items]
         self.sizes = sizes
@@ -191,6 +208,11 @@ class FileExamples:
         self._reader = reader
         self._rules = rules
         self._class_map = class_map
+        self._places = places
+
+    def places(self, index: int) -> Pixels:
+        """Pixels of each class, as the scan found them."""
+        return self._places[index]
 
     def read(self, index: int, window: Window | None = None) -> tuple[Array, Array]:
         """Image [H, W, 3] uint8 and canonical mask; raises UserError where a file has changed or gone."""
@@ -215,6 +237,11 @@ def by_split(found: Iterable[Found]) -> dict[str, list[Found]]:
     for item, finding in found:
         splits[item.split].append((item, finding))
     return {split: members for split, members in splits.items() if members}
+
+
+def places_in(item: Item, finding: Finding, class_map: ClassMap) -> Pixels:
+    """Pixels of each class of an item."""
+    return merge_places(finding.places, finding.ids, class_map.table, derive("places", item.id))
 
 
 def unknown_ids(found: Iterable[Found], class_map: ClassMap) -> list[str]:
@@ -245,6 +272,6 @@ def class_stats(findings: Sequence[Finding], class_map: ClassMap) -> ClassStats:
 
 
 def fingerprint(splits: Mapping[str, Sequence[Found]], class_map: ClassMap, reader: str) -> str:
-    """Changes with the files' names, sizes and contents (through their sums), the classes and the reader."""
-    files = [(split, i.id, f.size, f.total, f.ids) for split, found in splits.items() for i, f in found]
+    """Changes with the files' names, weights, sizes and contents (through their sums), the classes and the reader."""
+    files = [(split, i.id, i.weight, f.size, f.total, f.ids) for split, found in splits.items() for i, f in found]
     return f"{derive(reader, str(class_map.task), str(class_map.table.tolist()), str(files)):016x}"

@@ -49,10 +49,21 @@ def plan_training(source: DataSource) -> EpochPlan:
         factors = repeat_factors([classes_in(examples.places(i), task) for i in range(images)], sampling.repeat)
     plan = plan_epoch(source.weights or [1.0] * images, factors)
     if sampling.oversample > 0:
-        looked, wanted = range(0, images, math.ceil(images / LOOKED)), wanted_classes(task, sampling)
-        having = sum(bool(np.isin(examples.places(i)[:, 0], wanted).any()) for i in looked)
-        notes.append(f"{having} of {len(looked)} images have a class to place crops around")
+        notes.append(forced_note(source, plan))
     return EpochPlan(plan.length, plan.proportions, [*plan.notes, *notes])
+
+
+def forced_note(source: DataSource, plan: EpochPlan) -> str:
+    """How many crops will be placed around a class; images that have none are cropped anywhere."""
+    examples, wanted = source.splits["train"], wanted_classes(source.task, source.sampling)
+    looked = range(0, len(examples.ids), math.ceil(len(examples.ids) / LOOKED))
+    having = [i for i in looked if np.isin(examples.places(i)[:, 0], wanted).any()]
+    proportions = plan.proportions or [1.0] * len(examples.ids)
+    drawn = sum(proportions[i] for i in having) / sum(proportions[i] for i in looked)
+    return (
+        f"{source.sampling.oversample * drawn:.1%} of the crops around a pixel of a class, "
+        f"which {len(having)} of {len(looked)} images have"
+    )
 
 
 def plan_epoch(weights: Sequence[float], factors: Sequence[float]) -> EpochPlan:
@@ -63,11 +74,11 @@ def plan_epoch(weights: Sequence[float], factors: Sequence[float]) -> EpochPlan:
         factors: r_i of each image.
     """
     proportions = [factor * weight for factor, weight in zip(factors, weights, strict=True)]
-    length, uneven, notes = math.ceil(math.fsum(factors)), len(set(proportions)) > 1, []
-    if uneven:
-        most = length * max(proportions) / math.fsum(proportions)
-        notes.append(f"{length} samples an epoch, an image comes up to {most:.3g} times")
-    return EpochPlan(length, proportions if uneven else None, notes)
+    length = math.ceil(math.fsum(factors))
+    if length == len(factors) and len(set(proportions)) == 1:
+        return EpochPlan(length)
+    most = length * max(proportions) / math.fsum(proportions)
+    return EpochPlan(length, proportions, [f"{length} samples an epoch, an image comes up to {most:.3g} times"])
 
 
 def repeat_factors(classes: Sequence[Set[int]], threshold: float) -> list[float]:

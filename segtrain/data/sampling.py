@@ -11,6 +11,7 @@ import numpy.typing as npt
 from segtrain import checks
 
 Pixels = npt.NDArray[np.int32]  # [P, 3]: class, row, column
+MOST = 8  # pixels of each class of an image, as many as the scan keeps of each id
 NOWHERE: Pixels = np.zeros((0, 3), np.int32)
 Kept = Sequence[tuple[int, int]]  # (row, column)
 
@@ -77,8 +78,8 @@ def merge_places(
     merged: list[tuple[int, int, int]] = []
     for label in sorted({int(table[i]) for i in places}):
         ids = [i for i in sorted(places) if table[i] == label]
-        most = max(len(places[i]) for i in ids)
-        for i, taken in zip(ids, _shares(random, [counts[i] for i in ids], most), strict=True):
+        number = min(MOST, sum(len(places[i]) for i in ids))
+        for i, taken in zip(ids, _shares(random, [counts[i] for i in ids], number), strict=True):
             chosen = random.permutation(len(places[i]))[:taken]
             merged += [(label, *places[i][place]) for place in chosen.tolist()]
     return np.array(merged, np.int32).reshape(-1, 3)
@@ -93,13 +94,13 @@ def _shares(random: np.random.Generator, counts: Sequence[int], number: int) -> 
     return [int(n) for n in drawn]
 
 
-def mask_places(mask: npt.NDArray[np.generic], seed: int, number: int = 8) -> Pixels:
-    """Up to `number` random pixels of each class of a mask: ids [H, W], or [K, H, W] planes of {0, 1}."""
+def mask_places(mask: npt.NDArray[np.generic], seed: int) -> Pixels:
+    """Up to MOST random pixels of each class of a mask: ids [H, W], or [K, H, W] planes of {0, 1}."""
     random = np.random.default_rng(seed)
     planes = dict(enumerate(mask == 1)) if mask.ndim == 3 else {int(i): mask == i for i in np.unique(mask)}
     found = []
     for label, plane in planes.items():
         pixels = np.argwhere(plane)
-        pixels = random.choice(pixels, min(number, len(pixels)), replace=False)
+        pixels = random.choice(pixels, min(MOST, len(pixels)), replace=False)
         found.append(np.column_stack([np.full(len(pixels), label), pixels]))
     return np.concatenate(found).astype(np.int32)

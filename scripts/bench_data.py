@@ -91,7 +91,7 @@ def ours(root: Path, cache: str, folder: Path) -> Callable[[], None]:
     source = FileData(str(root), Few(IMAGES), cache=cache, cache_dir=str(folder), scan_dir=str(folder)).open(TASK)
     ops = compose("train", ["aug=light"])[0].aug.train
     augmentation = build_augmentation({k: dict(v) for k, v in ops.items()}, CROP, 255)
-    data = SegmentationDataModule(source, augmentation, 1, BATCH, CROP**2, 0)
+    data = SegmentationDataModule(source, augmentation, 1, BATCH, (CROP, CROP), 0)
     loader: Any = data.train_dataloader()
     epochs = iter(range(10**6))
 
@@ -148,7 +148,7 @@ def measure_memory(root: Path, number: int) -> None:
     source = FileData(str(root), Few(number), cache_gb=0.1).open(TASK)
     seconds = time.perf_counter() - started
     augmentation = build_augmentation({}, CROP, 255)
-    loader = SegmentationDataModule(source, augmentation, 1, BATCH, CROP**2, 0).train_dataloader()
+    loader = SegmentationDataModule(source, augmentation, 1, BATCH, (CROP, CROP), 0).train_dataloader()
     for step, _ in enumerate(loader):
         if step == 25:
             break

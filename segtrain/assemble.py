@@ -107,10 +107,9 @@ def _check_start(config: DictConfig) -> None:
 def _datamodule(config: DictConfig, source: DataSource, allow: tuple[str, ...]) -> SegmentationDataModule:
     augmentation = build(config.aug, "aug", allow)
     augmentation.check(source.channels, source.dtype)
-    height, width = augmentation.size
     pinned = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
     return SegmentationDataModule(
-        source, augmentation, config.seed, config.batch_size, height * width, config.num_workers, pinned
+        source, augmentation, config.seed, config.batch_size, augmentation.size, config.num_workers, pinned
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
@@ -11,7 +13,9 @@ from torch.utils.data import DataLoader
 
 from segtrain import checks
 from segtrain.data import DataSource, EvaluationBatches, ResumableSampler, SegmentationDataset, collate
+from segtrain.data.crops import training_crops
 from segtrain.data.datasets import Transform
+from segtrain.data.plan import EpochPlan, plan_training
 from segtrain.errors import UserError
 from segtrain.task import Batch
 
@@ -21,10 +25,10 @@ EVALUATION_BATCHES = 2  # evaluation keeps no gradients: so many times the pixel
 class SegmentationDataModule(LightningDataModule):
     """Args:
         source: the data.
-        transform: of training samples.
+        transform: of training crops.
         seed: of the run.
         batch_size: training images per step and process.
-        crop_pixels: pixels of a training crop; evaluation batches hold at most 2 x batch_size of it.
+        crop: (height, width) of a training crop; evaluation batches hold at most 2 x batch_size times its pixels.
         num_workers: loading processes, or "auto": one per core that training leaves free, at most 8.
         pin_memory: page-locked batches for asynchronous copies to a GPU.
 
@@ -38,7 +42,7 @@ class SegmentationDataModule(LightningDataModule):
         transform: Transform,
         seed: int,
         batch_size: int,
-        crop_pixels: int,
+        crop: tuple[int, int],
         num_workers: int | str = "auto",
         pin_memory: bool = False,
     ) -> None:
@@ -47,23 +51,30 @@ class SegmentationDataModule(LightningDataModule):
         self.transform = transform
         self.seed = seed
         self.batch_size = checks.whole("batch_size", batch_size, 1)
-        self.pixels = EVALUATION_BATCHES * batch_size * crop_pixels
+        self.pixels = EVALUATION_BATCHES * batch_size * math.prod(crop)
+        self.crop = crop
         self.workers = worker_count(num_workers, pin_memory)
         self.pin_memory = pin_memory
         self.test_split = "test"  # what trainer.test scores
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled by (seed, epoch); continues in the middle of an epoch where the trainer was restored to one."""
-        dataset = SegmentationDataset(self.source.splits["train"], self.transform, self.seed)
-        sampler = ResumableSampler(len(dataset), self.seed, *self._ranks())
+        crops = training_crops(self.crop, self.source.task, self.source.sampling)
+        dataset = SegmentationDataset(self.source.splits["train"], self.transform, self.seed, crops)
+        sampler = ResumableSampler(self.plan.length, self.seed, *self._ranks(), self.plan.proportions)
         sampler.start_at(*self._position())
         drop_last = len(sampler) >= self.batch_size
         return DataLoader(dataset, self.batch_size, sampler=sampler, drop_last=drop_last, **self._loading(self.workers))
 
     def train_batches(self) -> int:
         """Batches of an epoch, of each process; an incomplete one, whose images would weigh more, is left out."""
-        images, (_, world) = len(self.source.splits["train"].ids), self._ranks()
-        return max(1, images // world // self.batch_size)
+        _, world = self._ranks()
+        return max(1, self.plan.length // world // self.batch_size)
+
+    @cached_property
+    def plan(self) -> EpochPlan:
+        """How often each training image comes."""
+        return plan_training(self.source)
 
     def check_shares(self, processes: int, splits: Iterable[str]) -> None:
         """Refuse splits of which a process would get nothing: the others would wait for it without end.
@@ -116,7 +127,7 @@ class SegmentationDataModule(LightningDataModule):
     def transfer_batch_to_device(self, batch: Batch, device: Any, dataloader_idx: int) -> Batch:
         """Image and mask; without waiting where the memory is pinned (elsewhere it may be reused too early)."""
         image, mask = (t.to(device, non_blocking=self.pin_memory) for t in (batch["image"], batch["mask"]))
-        return {"image": image, "mask": mask, "id": batch["id"]}
+        return {**batch, "image": image, "mask": mask}
 
 
 def worker_count(requested: int | str, on_gpu: bool) -> int:

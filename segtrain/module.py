@@ -16,7 +16,7 @@ from torchmetrics import MeanMetric
 
 from segtrain.checkpoint import FORMAT, KEY
 from segtrain.losses import Combo
-from segtrain.metrics import CalibrationProbe, SegmentationMetrics, Threshold
+from segtrain.metrics import CalibrationProbe, SeenClasses, SegmentationMetrics, Threshold
 from segtrain.optim import Mode, Optim
 from segtrain.task import Batch, Task, valid_mask
 
@@ -64,6 +64,7 @@ class SegmentationModule(LightningModule):
             {stage: SegmentationMetrics(task, include_background, empty_score, threshold) for stage in STAGES}
         )
         self.probes = nn.ModuleDict({stage: CalibrationProbe(task) for stage in STAGES})
+        self.seen = SeenClasses(task)
         means = {"train_loss": mean_metric(), "val_loss": mean_metric(), "test_loss": mean_metric()}
         parts = {f"part_{name}": mean_metric() for name in loss.terms} if isinstance(loss, Combo) else {}
         self.means = nn.ModuleDict(means | parts)
@@ -81,6 +82,7 @@ class SegmentationModule(LightningModule):
         if isinstance(self.loss, Combo):
             self.loss.epoch = self.current_epoch
         loss, parts = self.loss_and_parts(logits, batch["mask"])
+        self.seen.update(batch["mask"], batch["forced"])
         self._mean("train_loss").update(loss.detach())
         for name, value in parts.items():
             self._mean(f"part_{name}").update(value.detach())
@@ -115,11 +117,13 @@ class SegmentationModule(LightningModule):
             return self.loss.total(parts), parts
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's mean losses; a plateau schedule steps here, before the checkpoint is written."""
+        """Log the epoch's mean losses and classes; a plateau schedule steps here, before the checkpoint is written."""
         values: dict[str, Any] = {"train/loss": self._take("train_loss")}
         if isinstance(self.loss, Combo):
             values |= {f"train_parts/{name}": self._take(f"part_{name}") for name in self.loss.active()}
             values |= {f"train_weights/{name}": self.loss.weight(name) for name in self.loss.ramps}
+        values |= {f"train_{key}": float(share) for key, share in self.seen.compute().items()}
+        self.seen.reset()
         values["optim/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log_dict(values)
         if self._plateau is not None and self.monitor in self.trainer.callback_metrics:

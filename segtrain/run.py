@@ -196,7 +196,8 @@ def _headline(parts: Parts, request: Request, folder: Path, resume: Resume | Non
     source, module = parts.source, parts.module
     counts = ", ".join(f"{len(examples.ids)} {split}" for split, examples in source.splits.items())
     names = listed(source.task.names)
-    notes = f" ({'; '.join(source.notes)})" if source.notes else ""
+    said = [*source.notes, *parts.data.plan.notes]
+    notes = f" ({'; '.join(said)})" if said else ""
     parameters = sum(p.numel() for p in module.net.parameters()) / 1e6
     how = f"continues at step {resume.step} in" if resume is not None else "in"
     return (

@@ -32,11 +32,13 @@ class Batch(TypedDict):
     image: uint8 in [0, 255] or float32 in [0, 1], [N, C, H, W]; the net normalizes.
     mask: canonical ids, [N, H, W] (binary, multiclass) or [N, K, H, W] (multilabel).
     id: the sample's name, N strings.
+    forced: whether the sample is a crop that was placed around a pixel of a class, N of them.
     """
 
     image: Tensor
     mask: Tensor
     id: list[str]
+    forced: list[bool]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torchmetrics import Metric
 
 from segtrain.contract.waiting import HostWaits, NoSync, without_data
-from segtrain.metrics import CalibrationProbe, SegmentationMetrics
+from segtrain.metrics import CalibrationProbe, SeenClasses, SegmentationMetrics
 from segtrain.task import Task
 from tests.conftest import TASKS, make_logits, make_target
 from tests.losses.test_contract import PAIRS, build
@@ -75,6 +75,18 @@ def test_metrics_on_a_fake_gpu(task: Task, name: str) -> None:
     with FakeTensorMode(), NoSync():
         metrics._apply(without_data).update(*inputs(task, torch.int64, "cuda"))
     assert {getattr(metrics, state).device.type for state in metrics._defaults} == {"cuda"}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_is_seen(task: Task, dtype: torch.dtype) -> None:
+    seen = SeenClasses(task)
+    with NoSync():
+        seen.update(inputs(task, dtype)[1], [True, False])
+    with FakeTensorMode(), NoSync():
+        fake = SeenClasses(task)._apply(without_data)
+        fake.update(inputs(task, dtype, "cuda")[1], [True, False])
+    assert seen.pixels.sum() > 0
+    assert {getattr(fake, state).device.type for state in fake._defaults} == {"cuda"}
 
 
 # ---- the watchers can fail -----------------------------------------------------------------------------------------

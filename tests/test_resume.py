@@ -29,6 +29,7 @@ VARIANTS = {
     "onecycle": ["optim.schedule=onecycle"],
     "accumulated": ["trainer.accumulate=2", "batch_size=2"],
     "focal, heavy": ["loss=focal", "aug=heavy"],
+    "rare classes": ["task=multiclass", "data.oversample=.5", "data.repeat=1", "crop=16"],
 }
 TIMED = ("perf/", "_step")  # depend on the clock
 
@@ -66,6 +67,27 @@ def test_resume_is_bit_identical_with(tmp_path: Path, variant: str) -> None:
     run = interrupted(tmp_path / "cut", 3, *VARIANTS[variant])
     assert tiny.differing(tiny.weights(reference), tiny.weights(run)) == []
     assert curves(reference) == curves(run)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resume_at_every_step_with_weights_repeats_and_forced_crops(tmp_path: Path, workers: int) -> None:
+    root = tiny.make_folder(tmp_path / "data", ids=(0, 1, 2), counts=(6, 1, 1), sizes=[(40, 36), (20, 20)])
+    layout = ["data.layout._target_=tests.tiny.Weighted", "--allow", "tests"]
+    words = [*tiny.folder(root, "data.oversample=.5", "data.repeat=1"), *layout, "aug=light", "crop=24", "epochs=2"]
+    words += [*tiny.NET, "batch_size=2", "callbacks.pictures.samples=1", "checkpoint.every_steps=1"]
+    assert main(["train", *words, f"output_dir={tmp_path / 'whole'}"]) == 0
+    reference = read_run(find_latest(tmp_path / "whole"))
+    steps = int(curves(reference)[-1]["step"])
+    assert steps == 6
+    assert {float(row["train_sampling/forced"]) > 0 for row in curves(reference)} == {True}
+    for step in range(1, steps):
+        command = ["train", *words, f"num_workers={workers}", f"output_dir={tmp_path / str(step)}"]
+        assert main([*command, *tiny.stop_at(step)]) == 1
+        again = ["resume=latest", f"output_dir={tmp_path / str(step)}", "~callbacks.stop", "--allow", "tests"]
+        assert main(["train", *again]) == 0
+        run = read_run(find_latest(tmp_path / str(step)))
+        assert tiny.differing(tiny.weights(reference), tiny.weights(run)) == []
+        assert curves(reference) == curves(run)
 
 
 def test_the_number_of_workers_changes_nothing(tmp_path: Path, whole: Run) -> None:

@@ -64,7 +64,7 @@ def test_only_pinned_memory_is_copied_without_waiting(pinned: bool) -> None:
 
     source: Any = None
     transform: Any = None
-    data = SegmentationDataModule(source, transform, 0, 1, 1, 0, pin_memory=pinned)
+    data = SegmentationDataModule(source, transform, 0, 1, (1, 1), 0, pin_memory=pinned)
     batch: Any = {"image": torch.zeros(1).as_subclass(Watched), "mask": torch.zeros(1).as_subclass(Watched), "id": []}
     data.transfer_batch_to_device(batch, "cpu", 0)
     assert asked == [pinned, pinned]

@@ -15,7 +15,7 @@ def build_augmentation(
     """Build the training transform; evaluation is never augmented.
 
     Args:
-        train: named ops; None or empty only crops.
+        train: named ops; None or empty changes nothing.
         crop: size of the crop, in pixels.
         ignore_index: of the task.
 

@@ -1,4 +1,4 @@
-"""Training transforms: crop to one size, then a mapping of named Albumentations ops.
+"""Training transforms: a mapping of named Albumentations ops on crops of one size.
 
     aug.train.fog.p=0            switch one off
     ~aug.train.fog               remove it
@@ -9,6 +9,10 @@ Each op is `{op: <class of Albumentations>, <its arguments>}`. What differs from
 * mask area that an op uncovers becomes the ignore index (the library's default is 0, the background);
 * the seed of a sample decides everything (with workers the library repeats itself each epoch);
 * ops that cannot work on the data's images are refused at start, by name.
+
+The crop is cut before the ops, so they cost what the crop costs. What a turn uncovers at its edges has no label; a
+margin around the crop would fill it, but to turn a square by any angle needs twice its pixels, and ops whose
+parameters are shares of the image (shifts, holes, grids) would mean shares of something larger.
 """
 
 from __future__ import annotations
@@ -33,36 +37,35 @@ TRIALS = 8  # of each op at start: D4 and quarter turns swap height and width in
 
 
 class Augmentation:
-    """Crop and ops of one split. Call it with an image, its mask and the sample's seed.
+    """The ops of one split. Call it with a crop, its mask and the sample's seed.
 
     Args:
-        ops: named ops, applied in this order after the crop.
-        crop: height and width of the crop, in pixels; smaller images are padded with the ignore index.
-        ignore_index: id of mask area that has no label.
+        ops: named ops, applied in this order.
+        crop: height and width of the crops, in pixels.
+        ignore_index: id of mask area that an op uncovers.
 
     Attributes:
-        size: (height, width) of what it returns, in pixels.
+        size: (height, width) of what it takes and returns, in pixels.
 
     Raises:
         UserError: an unknown op or argument, or a value out of range.
     """
 
     def __init__(self, ops: Mapping[str, OpConfig], crop: int | Sequence[int], ignore_index: int) -> None:
-        height, width = self.size = crop_size(crop)
-        pad = A.PadIfNeeded(height, width, position="random", border_mode=0, fill=0, fill_mask=ignore_index)
+        self.size = crop_size(crop)
         self.ops = {name: build_op(name, config, ignore_index) for name, config in ops.items()}
-        self._compose = A.Compose([pad, A.RandomCrop(height, width), *self.ops.values()])
+        self._compose = A.Compose(list(self.ops.values()))
 
     def __call__(self, image: Array, mask: Array, seed: int) -> tuple[Array, Array]:
         """Transform one sample.
 
         Args:
-            image: [H, W, C], uint8 or float32.
+            image: [H, W, C], uint8 or float32, of the crop's size.
             mask: [H, W], or [K, H, W] in multilabel.
             seed: equal seeds give equal results.
 
         Returns:
-            The same, of the crop's size, contiguous.
+            The same, contiguous.
         """
         # two generators, as the library wants; set_random_seed would give all nested ops the same stream
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))

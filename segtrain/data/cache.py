@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segtrain.data.headers import MAX_PIXELS
+from segtrain.data.sampling import Pixels
 from segtrain.data.source import Array, Examples, Window, cut
 from segtrain.errors import UserError
 
@@ -140,6 +141,10 @@ class Cached:
         image, mask = self._examples.read(index)
         self._keep(index, image, mask)
         return cut(image, mask, window)
+
+    def places(self, index: int) -> Pixels:
+        """As Examples.places."""
+        return self._examples.places(index)
 
     def _keep(self, index: int, image: Array, mask: Array) -> None:
         both = bytearray(int(self._starts[index + 1] - self._starts[index]))

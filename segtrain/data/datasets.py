@@ -1,4 +1,4 @@
-"""A split as a torch data set: read, transform by the sample's own seed, collate channels-last."""
+"""A split as a torch data set: crop, read, transform by the sample's own seeds, collate channels-last."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from segtrain.data.crops import Crops
+from segtrain.data.sampler import Key
 from segtrain.data.source import Array, Examples
 from segtrain.seeds import derive
 from segtrain.task import Batch
@@ -20,28 +22,39 @@ Sample = dict[str, Any]
 
 
 class SegmentationDataset(Dataset[Sample]):
-    """What sample `index` of epoch `epoch` looks like depends on (seed, epoch, index) and on nothing else.
+    """What a sample looks like depends on the seed and its key (epoch, image, occurrence), and on nothing else.
 
     Args:
         examples: the labelled images of one split.
-        transform: applied with the sample's seed; None leaves images as they are.
+        transform: applied to the crop with the sample's seed; None leaves it as it is.
         seed: of the run.
+        crops: which part of an image a sample is; None: all of it.
     """
 
-    def __init__(self, examples: Examples, transform: Transform | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, examples: Examples, transform: Transform | None = None, seed: int = 0, crops: Crops | None = None
+    ) -> None:
         self.examples = examples
         self.transform = transform
         self.seed = seed
+        self.crops = crops
 
     def __len__(self) -> int:
         return len(self.examples.ids)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        epoch, index = key
-        image, mask = self.examples.read(index)
+    def __getitem__(self, key: Key) -> Sample:
+        image, mask, forced = self._read(key)
         if self.transform is not None:
-            image, mask = self.transform(image, mask, derive(self.seed, "aug", epoch, index))
-        return {"image": image, "mask": mask, "id": self.examples.ids[index]}
+            image, mask = self.transform(image, mask, derive(self.seed, "aug", *key))
+        return {"image": image, "mask": mask, "id": self.examples.ids[key.image], "forced": forced}
+
+    def _read(self, key: Key) -> tuple[Array, Array, bool]:
+        """Image, mask, and whether the crop was placed around a pixel of a class."""
+        if self.crops is None:
+            return *self.examples.read(key.image), False
+        crop = self.crops.choose(self.examples, key.image, derive(self.seed, "crop", *key))
+        window = self.crops.window(crop, self.examples.sizes[key.image])
+        return *self.crops.fill(*self.examples.read(key.image, window), crop), crop.forced
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -50,6 +63,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         "image": _stack([sample["image"] for sample in samples]).permute(0, 3, 1, 2),
         "mask": _stack([sample["mask"] for sample in samples]),
         "id": [sample["id"] for sample in samples],
+        "forced": [sample["forced"] for sample in samples],
     }
 
 

@@ -8,6 +8,7 @@ from segtrain.data.classes import ClassMap, ids_in
 from segtrain.data.listing import Item
 from segtrain.data.masks import MaskRules
 from segtrain.data.reading import Reading
+from segtrain.data.sampling import Pixels, Places
 from segtrain.data.scan import read_pair
 from segtrain.data.source import Array, Window
 from segtrain.errors import UserError
@@ -23,6 +24,7 @@ class FileExamples:
         reading: Reading,
         rules: MaskRules,
         class_map: ClassMap,
+        places: Places,
     ) -> None:
         self.ids = [item.id for item in items]
         self.sizes = sizes
@@ -30,6 +32,11 @@ class FileExamples:
         self._reading = reading
         self._rules = rules
         self._class_map = class_map
+        self._places = places
+
+    def places(self, index: int) -> Pixels:
+        """Pixels of each class, as the scan found them."""
+        return self._places[index]
 
     def read(self, index: int, window: Window | None = None) -> tuple[Array, Array]:
         """Image [H, W, C] and canonical mask; raises UserError where a file has changed or gone.

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from segtrain.data.classes import ClassMap
 from segtrain.data.examples import where
-from segtrain.data.listing import SPLITS
+from segtrain.data.listing import SPLITS, Item
 from segtrain.data.reading import Reading
+from segtrain.data.sampling import Pixels, merge_places
 from segtrain.data.scan import Finding, Found
 from segtrain.seeds import derive
 from segtrain.task import ClassStats
@@ -45,6 +46,11 @@ def dropped_alpha(found: Sequence[Found]) -> list[str]:
     return [f"the transparency of {images[0].name}{more} is dropped"] if images else []
 
 
+def places_in(item: Item, finding: Finding, class_map: ClassMap) -> Pixels:
+    """Pixels of each class of an item."""
+    return merge_places(finding.places, finding.ids, class_map.table, derive("places", item.id))
+
+
 def unknown_ids(found: Iterable[Found], class_map: ClassMap) -> list[str]:
     """A sentence for each label with ids that are none of the classes."""
     return [
@@ -73,7 +79,7 @@ def class_stats(findings: Sequence[Finding], class_map: ClassMap) -> ClassStats:
 
 
 def fingerprint(splits: Splits, class_map: ClassMap, reading: Reading) -> str:
-    """Changes with the files' names, sizes and contents (through their sums), the classes and the reader."""
-    files = [(split, i.id, f.size, f.total, f.ids) for split, found in splits.items() for i, f in found]
+    """Changes with the files' names, weights, sizes and contents (through their sums), the classes and the reader."""
+    files = [(split, i.id, i.weight, f.size, f.total, f.ids) for split, found in splits.items() for i, f in found]
     settings = (reading.reader, reading.content, str(class_map.task), str(class_map.table.tolist()))
     return f"{derive(*settings, str(files)):016x}"

@@ -24,12 +24,14 @@ from segtrain.data.facts import (
     dropped_alpha,
     fingerprint,
     mixed,
+    places_in,
     unknown_ids,
 )
 from segtrain.data.headers import MAX_PIXELS
 from segtrain.data.listing import Layout, Listing
 from segtrain.data.masks import MaskRules, color_ids
 from segtrain.data.reading import Reading
+from segtrain.data.sampling import NOWHERE, Places, Sampling
 from segtrain.data.scan import Found, mean_and_std, refuse, scan, state
 from segtrain.data.source import DataSource, Examples
 from segtrain.data.splits import Splitting, divide
@@ -91,6 +93,9 @@ class FileData:
         split_seed: of the division.
         split_file: where the division stands.
         split_dir: where it stands if no file is named; None keeps none.
+        oversample: see Sampling.
+        oversample_background: see Sampling (background).
+        repeat: see Sampling.
         cache: "ram" keeps decoded images in memory, as many as fit into cache_gb; "disk" in a file that later runs
             use too; "none" reads them anew each time.
         cache_gb: most memory, in GiB, for all splits and loading processes together.
@@ -127,13 +132,16 @@ class FileData:
     cache: str = "ram"
     cache_gb: float = 2.0
     cache_dir: str | None = None
+    oversample: float = 0.0
+    oversample_background: bool = False
+    repeat: float | None = None
     scan_dir: str | None = None
 
     def __post_init__(self) -> None:
         _ = self.reading, color_ids(self.colors, {}), MaskRules(threshold=self.mask_threshold)
         checks.choice("data.cache", self.cache, ("ram", "disk", "none"))
         checks.number("data.cache_gb", self.cache_gb, 0)
-        self.splitting()
+        _ = self.splitting(), self.sampling  # refused before files are looked at
         if self.classes is not None and not isinstance(self.classes, Mapping):
             raise UserError(f"data.classes must map ids to names, such as '{{9: pedestrian}}'; got {self.classes!r}")
 
@@ -154,6 +162,11 @@ class FileData:
         """How image files become arrays."""
         limits = (self.orientation, self.max_pixels)
         return Reading(self.reader, self.channels, self.value_range, self.pages, *limits)
+
+    @property
+    def sampling(self) -> Sampling:
+        """Which training images and crops are wanted."""
+        return Sampling(self.oversample, self.oversample_background, self.repeat)
 
     @functools.cached_property
     def rules(self) -> MaskRules:
@@ -219,6 +232,8 @@ class FileData:
             fingerprint=mark,
             notes=[*survey.listing.notes, *notes, *dropped_alpha(survey.sound), f"classes from {class_map.origin}"],
             dtype=training[0].depth,
+            sampling=self.sampling,
+            weights=[item.weight for item, _ in splits["train"]],
         )
 
     def class_map(self, survey: Survey, splits: Splits, task: Mapping[str, Any]) -> ClassMap:
@@ -244,7 +259,8 @@ class FileData:
         room = int(self.cache_gb * 2**30)
         for split, found in splits.items():
             items, sizes = [item for item, _ in found], [finding.size for _, finding in found]
-            files = FileExamples(items, sizes, self.reading, self.rules, class_map)
+            known = [places_in(*each, class_map) if self.sampling.looks else NOWHERE for each in found]
+            files = FileExamples(items, sizes, self.reading, self.rules, class_map, Places(known))
             task, first = class_map.task, found[0][1]
             shape = (len(first.total), task.num_classes if task.mode == "multilabel" else 0)
             if self.cache == "ram":

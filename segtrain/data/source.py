@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from segtrain.data.sampling import Pixels, Sampling
 from segtrain.task import ClassStats, Task
 
 Array = npt.NDArray[np.generic]
@@ -52,6 +53,13 @@ class Examples(Protocol):
         """
         ...
 
+    def places(self, index: int) -> Pixels:
+        """A few random pixels of each class of an image, int32 [P, 3]: class (multilabel: plane), row, column.
+
+        None where the data source was opened without sampling by classes.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class DataSource:
@@ -68,6 +76,8 @@ class DataSource:
         fingerprint: changes when the files, the classes or the reader change.
         notes: what the user should know of how the data was read.
         dtype: of the images: uint8 in [0, 255], or float32 in [0, 1].
+        sampling: which training images and crops are wanted.
+        weights: how often each training image is drawn, relative to the others; empty: all alike.
     """
 
     name: str
@@ -80,6 +90,8 @@ class DataSource:
     fingerprint: str
     notes: Sequence[str] = field(default=())
     dtype: str = "uint8"
+    sampling: Sampling = field(default=Sampling())
+    weights: Sequence[float] = field(default=())
 
 
 def cut(image: Array, mask: Array, window: Window | None) -> tuple[Array, Array]:

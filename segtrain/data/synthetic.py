@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segtrain.checks import choice, number, whole
+from segtrain.data.sampling import Pixels, Sampling, mask_places
 from segtrain.data.shapes import Canvas, Grey, Label, Patch, draw_shape, draw_texture, expose
 from segtrain.data.source import Array, DataSource, Window, cut
 from segtrain.errors import UserError
@@ -84,6 +85,11 @@ class SyntheticExamples:
     split: str
     ids: Sequence[str]
     sizes: Sequence[tuple[int, int]]
+    _drawn: dict[int, tuple[Mask, Mask]] = field(default_factory=dict, repr=False, compare=False)  # the last
+
+    def places(self, index: int) -> Pixels:
+        """As Examples.places, from the drawn mask."""
+        return mask_places(self._draw(index)[1], _key(self.scene.seed, f"{self.split}/places", index))
 
     def read(self, index: int, window: Window | None = None) -> tuple[Array, Array]:
         """Image uint8 [H, W, C] and mask of ids, uint8 [H, W] or (multilabel) [K, H, W].
@@ -93,7 +99,14 @@ class SyntheticExamples:
         """
         if not 0 <= index < len(self.ids):
             raise IndexError(f"{self.split} has images 0 to {len(self.ids) - 1}, not {index}")
-        return cut(*draw_example(self.scene, self.split, index), window)
+        return cut(*self._draw(index), window)
+
+    def _draw(self, index: int) -> tuple[Mask, Mask]:
+        if index not in self._drawn:
+            image, mask = draw_example(self.scene, self.split, index)
+            image.flags.writeable = mask.flags.writeable = False
+            self._drawn = {index: (image, mask)}
+        return self._drawn[index]
 
 
 @dataclass(frozen=True)
@@ -110,6 +123,7 @@ class SyntheticData:
         empty: share of the images without foreground (they hold distractors), [0, 0.9].
         channels: of an image, at least 1; they see the same scene with other gains and noise.
         seed: 0 or more; another seed is another data set.
+        oversample: see Sampling; as the next two.
     """
 
     name: str = "synthetic"
@@ -121,6 +135,9 @@ class SyntheticData:
     empty: float = 0.1
     channels: int = 3
     seed: int = 0
+    oversample: float = 0.0
+    oversample_background: bool = False
+    repeat: float | None = None
 
     def open(self, task: Mapping[str, Any]) -> DataSource:
         """Measure the data set and make it a data source.
@@ -132,23 +149,25 @@ class SyntheticData:
         Raises:
             UserError: a parameter is out of range, or foreground, empty and size do not go together.
         """
+        sampling = Sampling(self.oversample, self.oversample_background, self.repeat)
         height, width = _size(self.size)
-        counts = {
-            "train": whole("data.train", self.train, 1),
-            "val": whole("data.val", self.val, 0),
-            "test": whole("data.test", self.test, 0),
-        }
+        asked_for = {"train": (self.train, 1), "val": (self.val, 0), "test": (self.test, 0)}
+        counts = {split: whole(f"data.{split}", count, least) for split, (count, least) in asked_for.items()}
         share = number("data.foreground", self.foreground, 0.001, 0.5)
         blank = number("data.empty", self.empty, 0.0, 0.9)
         _check_room(share, blank, height * width)
         asked, kinds = _task(task)
         depth = whole("data.channels", self.channels, 1)
         scene = Scene(asked.mode, kinds, height, width, depth, share, blank, whole("data.seed", self.seed, 0))
-        splits = {split: _examples(scene, split, count) for split, count in counts.items() if count}
+        splits = {
+            split: SyntheticExamples(scene, split, tuple(f"{split}_{i:05d}" for i in range(n)), ((height, width),) * n)
+            for split, n in counts.items()
+            if n
+        }
         stats, mean, std = _measure(splits["train"], asked)
         key = repr((VERSION, self.name, scene, sorted(counts.items()), asked))
         fingerprint = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-        return DataSource(self.name, asked, depth, splits, stats, mean, std, fingerprint)
+        return DataSource(self.name, asked, depth, splits, stats, mean, std, fingerprint, sampling=sampling)
 
 
 def draw_example(scene: Scene, split: str, index: int) -> tuple[Mask, Mask]:
@@ -223,11 +242,6 @@ def _key(seed: int, split: str, index: int) -> int:
 
 
 # --- opening ----------------------------------------------------------------------------------------
-
-
-def _examples(scene: Scene, split: str, count: int) -> SyntheticExamples:
-    ids = tuple(f"{split}_{index:05d}" for index in range(count))
-    return SyntheticExamples(scene, split, ids, ((scene.height, scene.width),) * count)
 
 
 def _task(asked: Mapping[str, Any]) -> tuple[Task, tuple[Kind, ...]]:

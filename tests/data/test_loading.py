@@ -17,7 +17,10 @@ from torch.utils.data import DataLoader
 from segtrain.augment import build_augmentation
 from segtrain.data import EvaluationBatches, ResumableSampler, SegmentationDataset, collate
 from segtrain.data.cache import in_memory
-from segtrain.data.source import Array
+from segtrain.data.crops import Crops
+from segtrain.data.sampler import Key
+from segtrain.data.sampling import Pixels, mask_places
+from segtrain.data.source import Array, Window, cut
 from tests.data.files import noise
 
 LENGTH, CROP = 7, 16
@@ -37,10 +40,13 @@ class Drawn:
         self.planes = planes
         self.reads: list[int] = []
 
-    def read(self, index: int) -> tuple[Array, Array]:
+    def read(self, index: int, window: Window | None = None) -> tuple[Array, Array]:
         self.reads.append(index)
         mask = np.random.default_rng(index).integers(0, 3, (*self.planes, *self.sizes[index]))
-        return noise(index, *self.sizes[index]), mask.astype(np.uint8)
+        return cut(noise(index, *self.sizes[index]), mask.astype(np.uint8), window)
+
+    def places(self, index: int) -> Pixels:
+        return mask_places(self.read(index)[1], index)
 
 
 def bytes_of(arrays: Sequence[Array]) -> int:
@@ -56,8 +62,8 @@ epochs = st.integers(0, 1000)
 def order(length: int, seed: int, epoch: int, rank: int = 0, world: int = 1, consumed: int = 0) -> list[int]:
     sampler = ResumableSampler(length, seed, rank, world)
     sampler.start_at(epoch, consumed)
-    assert {e for e, _ in sampler} <= {epoch}
-    return [index for _, index in sampler]
+    assert {(key.epoch, key.occurrence) for key in sampler} <= {(epoch, 0)}
+    return [key.image for key in sampler]
 
 
 @given(length=st.integers(1, 60), seed=seeds, epoch=epochs, world=st.integers(1, 5), consumed=st.integers(0, 70))
@@ -92,10 +98,10 @@ def test_setting_the_continued_epoch_keeps_the_place() -> None:
     sampler = ResumableSampler(10, 0)
     sampler.start_at(3, 4)
     sampler.set_epoch(3)
-    assert list(sampler) == [(3, index) for index in order(10, 0, 3)[4:]]
+    assert list(sampler) == [Key(3, index) for index in order(10, 0, 3)[4:]]
     assert len(sampler) == 10
     sampler.set_epoch(4)
-    assert list(sampler) == [(4, index) for index in order(10, 0, 4)]
+    assert list(sampler) == [Key(4, index) for index in order(10, 0, 4)]
 
 
 SIZE_LISTS = st.lists(st.sampled_from([(4, 4), (4, 6), (6, 4), (20, 20)]), max_size=30)
@@ -108,10 +114,10 @@ def test_evaluation_sees_each_image_once_in_batches_of_one_size(
     shares = [EvaluationBatches(sizes, pixels, rank, world) for rank in range(world)]
     batches = [batch for share in shares for batch in share]
     assert [len(share) for share in shares] == [len(list(share)) for share in shares]
-    assert sorted(index for batch in batches for _, index in batch) == list(range(len(sizes)))
+    assert sorted(key.image for batch in batches for key in batch) == list(range(len(sizes)))
     for batch in batches:
-        assert len({sizes[index] for _, index in batch}) == 1
-        assert len(batch) == 1 or sum(sizes[index][0] * sizes[index][1] for _, index in batch) <= pixels
+        assert len({sizes[key.image] for key in batch}) == 1
+        assert len(batch) == 1 or sum(sizes[key.image][0] * sizes[key.image][1] for key in batch) <= pixels
     images = [sum(map(len, batches)) for batches in shares]
     assert max(images) - min(images) <= 1
 
@@ -124,23 +130,21 @@ def test_evaluation_batches_are_filled() -> None:
 
 
 def dataset(seed: int = 0, **drawn: Any) -> SegmentationDataset:
-    return SegmentationDataset(
-        in_memory(Drawn(**drawn), (3, sum(drawn.get("planes", ()))), np.uint8, 10**6)[0],
-        build_augmentation(OPS, CROP, 255),
-        seed,
-    )
+    crops = Crops((CROP, CROP), 255)
+    cached, _ = in_memory(Drawn(**drawn), (3, sum(drawn.get("planes", ()))), np.uint8, 10**6)
+    return SegmentationDataset(cached, build_augmentation(OPS, CROP, 255), seed, crops)
 
 
 def test_without_a_transform_samples_are_the_files() -> None:
     plain = SegmentationDataset(Drawn())
     assert len(plain) == LENGTH
-    sample = plain[(5, 2)]
+    sample = plain[Key(5, 2)]
     assert sample["id"] == "image_2"
     np.testing.assert_array_equal(sample["image"], noise(2, 20, 24))
 
 
-def test_a_sample_depends_on_seed_epoch_and_index_alone() -> None:
-    keys = list(itertools.product(range(3), range(3)))
+def test_a_sample_depends_on_seed_and_key_alone() -> None:
+    keys = [Key(*key) for key in itertools.product(range(3), range(3), range(2))]
     forward, other = dataset(), dataset(seed=1)
     samples = {key: forward[key] for key in keys}
     backward = dataset()
@@ -148,8 +152,10 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone() -> None:
         for part in ("image", "mask"):
             np.testing.assert_array_equal(backward[key][part], samples[key][part])
         assert (other[key]["image"] != samples[key]["image"]).any()
-    for epoch, index in keys[3:]:
-        assert (samples[(epoch, index)]["image"] != samples[(epoch - 1, index)]["image"]).any()
+    for key in keys[6:]:
+        assert (samples[key]["image"] != samples[key._replace(epoch=key.epoch - 1)]["image"]).any()
+    for key in keys[::2]:
+        assert (samples[key]["image"] != samples[key._replace(occurrence=1)]["image"]).any()
 
 
 def test_no_two_samples_share_a_seed() -> None:
@@ -159,15 +165,15 @@ def test_no_two_samples_share_a_seed() -> None:
         given_seeds.append(seed)
         return image, mask
 
-    for seed, epoch, index in itertools.product(range(2), range(3), range(LENGTH)):
-        SegmentationDataset(Drawn(), note, seed)[(epoch, index)]
-    assert len(set(given_seeds)) == 2 * 3 * LENGTH
+    for seed, *key in itertools.product(range(2), range(3), range(LENGTH), range(2)):
+        SegmentationDataset(Drawn(), note, seed)[Key(*key)]
+    assert len(set(given_seeds)) == 2 * 3 * LENGTH * 2
 
 
 @pytest.mark.parametrize("planes", [(), (4,)], ids=["exclusive", "multilabel"])
 def test_batches_are_channels_last_and_uint8(planes: tuple[int, ...]) -> None:
     data = dataset(planes=planes)
-    samples = [data[(0, index)] for index in (1, 4, 2)]
+    samples = [data[Key(0, index)] for index in (1, 4, 2)]
     batch = collate(samples)
     assert batch["image"].shape == (3, 3, CROP, CROP)
     assert batch["image"].is_contiguous(memory_format=torch.channels_last)
@@ -182,8 +188,8 @@ def test_batches_are_channels_last_and_uint8(planes: tuple[int, ...]) -> None:
 
 def test_float_images_stay_float() -> None:
     image = np.random.default_rng(0).random((20, 24, 3), np.float32)
-    changed, mask = build_augmentation(OPS, CROP, 255)(image, np.zeros((20, 24), np.uint8), 0)
-    batch = collate([{"image": changed, "mask": mask, "id": "x"}])
+    changed, mask = build_augmentation(OPS, (20, 24), 255)(image, np.zeros((20, 24), np.uint8), 0)
+    batch = collate([{"image": changed, "mask": mask, "id": "x", "forced": False}])
     assert batch["image"].dtype == torch.float32
     assert 0 <= batch["image"].min() < batch["image"].max() <= 1
 

@@ -62,14 +62,15 @@ def train(request: Request) -> Run:
         trainer, speed, stop = _trainer(parts, folder, request, resume, started)
         _describe(trainer, parts, resume)
         _fit(trainer, parts, resume, stop)
-        scores = score(trainer, parts, Run(folder).best, "test") if "test" in parts.source.splits else {}
+        _, tested = find_run(str(folder), folder.parent)
+        scores = score(trainer, parts, tested, "test") if "test" in parts.source.splits else {}
         summary = _summary(trainer, parts, request, folder, scores) | {
             "seconds": round(speed.total_seconds(), 1),
             "images_per_s": round(speed.images / max(speed.seconds, 1e-9), 2),
         }
         if trainer.is_global_zero:
             write_json(folder / "summary.json", summary)
-            log.info(_closing(parts, folder, scores, summary))
+            log.info(_closing(parts, folder, tested, scores, summary))
     return read_run(folder)
 
 
@@ -235,12 +236,21 @@ def _derived(parts: Parts) -> str:
     return "".join(lines)
 
 
-def _closing(parts: Parts, folder: Path, scores: Mapping[str, float], summary: Mapping[str, Any]) -> str:
-    best = summary["val_best"]
-    lines = [f"best epoch {best['epoch']}: {parts.config.monitor} {best['score']}", str(folder), ""]
-    if scores:
-        lines.insert(0, score_table(scores, "test", parts.source.task, f"test split, best epoch {best['epoch']}"))
+def _closing(parts: Parts, folder: Path, tested: Path, scores: Mapping[str, float], summary: Mapping[str, Any]) -> str:
+    best, monitor = summary["val_best"], parts.config.monitor
+    which = f"best epoch {best['epoch']}" if best["epoch"] is not None else tested.name
+    lines = [score_table(scores, "test", parts.source.task, f"test split, {which}")] if scores else []
+    if best["epoch"] is not None:
+        lines.append(f"{which}: {monitor} {best['score']}")
+    else:
+        lines.append(
+            f"warning: monitor={monitor} was not a number in any epoch, so there is no {cb.BEST}"
+            f"{f' and {which} was scored instead' if scores else ''}; "
+            "monitor another score, or look whether the validation masks hold what it scores"
+        )
     lines += [
+        str(folder),
+        "",
         f"  segtrain predict run={folder} input=IMAGES output=MASKS",
         f"  segtrain evaluate run={folder} split=val",
         f"  tensorboard --logdir {parts.config.output_dir}",

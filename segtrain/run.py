@@ -209,7 +209,7 @@ def _headline(parts: Parts, request: Request, folder: Path, resume: Resume | Non
 
 
 def _loss_in_words(parts: Parts, request: Request) -> str:
-    """The chosen loss; of a combination also its terms, which may be others than its name says."""
+    """The loss; of a combination also its terms and their weights."""
     loss, name = parts.module.loss, str(request.choices.get("loss"))
     if not isinstance(loss, Combo):
         return name

@@ -28,6 +28,7 @@ from segtrain.checkpoint import KEY, load_checkpoint, load_net
 from segtrain.console import listed, log, score_table, set_up_logging
 from segtrain.errors import UserError
 from segtrain.evaluation import output_folder, threshold_report, write_tables
+from segtrain.labels import absence, check_labels
 from segtrain.losses import Combo
 from segtrain.record import config_hash, summarize
 from segtrain.resume import Resume, check_same
@@ -50,6 +51,7 @@ def train(request: Request) -> Run:
         log.info(f"{request.sweep} is done already")
         return read_run(request.sweep)
     parts = assemble(request)
+    check_labels(parts.source)
     trial, _, _ = _trainer(parts, Path(os.devnull), request)  # finds wrong settings before a folder is made
     parts.data.check_shares(trial.world_size, _used_splits(parts))
     session = begin(request, parts, trial)
@@ -202,6 +204,7 @@ def _headline(parts: Parts, request: Request, folder: Path, resume: Resume | Non
     how = f"continues at step {resume.step} in" if resume is not None else "in"
     return (
         f"data   {source.name}: {counts} images; {source.task.mode}: {names}{notes}\n"
+        f"{absence(source)}"
         f"model  {request.choices.get('model')}, {parameters:.1f} M parameters; loss {_loss_in_words(parts, request)}\n"
         f"{_derived(parts)}"
         f"run    {how} {folder}"

@@ -17,7 +17,7 @@ from segtrain import checks
 from segtrain.data.cache import RamCache
 from segtrain.data.classes import ClassMap, build_class_map, declared_from_ids, read_declared
 from segtrain.data.readers import IMAGE_SUFFIXES, MASK_SUFFIXES, READERS, read_image, read_mask
-from segtrain.data.scan import Finding, Pair, mean_and_std, refuse, scan
+from segtrain.data.scan import SHOWN, Finding, Pair, mean_and_std, refuse, scan
 from segtrain.data.source import Array, DataSource, Examples
 from segtrain.errors import UserError
 from segtrain.seeds import derive
@@ -80,17 +80,18 @@ def open_folder(
         files = FolderExamples([pair for pair, _ in found], [finding.size for _, finding in found], reader, class_map)
         splits[split] = RamCache(files, limit) if cache == "ram" else files
     training = [finding for _, finding in scanned["train"]]
+    stats = class_stats(training, class_map)
     mean, std = mean_and_std(training)
     return DataSource(
         name=name or folder.resolve().name,
         task=class_map.task,
         channels=CHANNELS,
         splits=splits,
-        stats=class_stats(training, class_map),
+        stats=stats,
         mean=mean,
         std=std,
         fingerprint=_fingerprint(scanned, class_map, reader),
-        notes=[f"classes from {class_map.origin}"],
+        notes=[f"classes from {class_map.origin}", *([_ids_in(training)] if 0 in stats.positives else [])],
     )
 
 
@@ -196,6 +197,12 @@ def class_stats(findings: Sequence[Finding], class_map: ClassMap) -> ClassStats:
             positives[place] += by_class[index]
             present[place] += labelled if by_class[index] else 0
     return ClassStats(positives, [valid] * len(classes), present, len(findings))
+
+
+def _ids_in(training: Sequence[Finding]) -> str:
+    """What is there instead, where a class never occurs: an id that is ignored or was not expected, perhaps."""
+    ids = sorted({i for finding in training for i in finding.ids})
+    return f"masks/train holds the ids {', '.join(map(str, ids[:SHOWN]))}{', ...' if len(ids) > SHOWN else ''}"
 
 
 def _fingerprint(scanned: Scanned, class_map: ClassMap, reader: str) -> str:

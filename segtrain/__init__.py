@@ -37,13 +37,12 @@ def train(overrides: Sequence[str] = (), config_dir: str | Path | None = None, a
     Raises:
         UserError: a sentence that says what is wrong, where, and what to do.
     """
-    from segtrain.assemble import Request
-    from segtrain.cli.compose import compose
-    from segtrain.cli.stored import record
+    from segtrain.cli.request import make_request
+
+    request = make_request(overrides, config_dir, allow)
     from segtrain.run import train as run_training
 
-    config, choices = compose("train", list(overrides), config_dir)
-    return run_training(Request(config, choices, record(overrides, config_dir), tuple(allow)))
+    return run_training(request)
 
 
 def load(path: str | Path, device: str = "cpu") -> Predictor:

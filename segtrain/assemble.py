@@ -28,7 +28,8 @@ class Request:
 
     Args:
         config: composed.
-        choices: option chosen in each group, such as {"loss": "focal"}.
+        choices: option chosen in each group, such as {"loss": "focal"}, where a combination whose terms were changed
+            is called by them.
         overrides: as typed.
         allow: packages whose code the configuration may name.
         sweep: folder for this job of a sweep; None for a single run.

@@ -61,6 +61,8 @@ def _git(arguments: list[str], folder: Path | None) -> str:
 def summarize(table: Path, monitor: str, mode: str, test: Mapping[str, float]) -> dict[str, Any]:
     """Git commit, date, best validation scores and test scores, as summary.json has them.
 
+    Where the monitored score was never a number, no epoch is the best: its number and all of its scores are None.
+
     Args:
         table: metrics.csv of the run.
         monitor: score that decides which epoch is the best.
@@ -69,8 +71,11 @@ def summarize(table: Path, monitor: str, mode: str, test: Mapping[str, float]) -
     """
     rows = [{k: float(v) for k, v in row.items() if v} for row in read_rows(table)]
     scored = [row for row in rows if not math.isnan(row.get(monitor, math.nan))]
-    best = (max if mode == "max" else min)(scored, key=lambda row: row[monitor], default={})
-    val = {"epoch": int(best.get("epoch", 0)), "score": round(best[monitor], 6) if best else None}
+    unknown = dict.fromkeys(rows[-1] if rows else (), math.nan)
+    best = (max if mode == "max" else min)(scored, key=lambda row: row[monitor], default=unknown)
+    val: dict[str, Any] = dict.fromkeys(("epoch", "score"))
+    if scored:
+        val = {"epoch": int(best["epoch"]), "score": round(best[monitor], 6)}
     return {
         "git": git_commit(),
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

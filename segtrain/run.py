@@ -28,6 +28,7 @@ from segtrain.checkpoint import KEY, load_checkpoint, load_net
 from segtrain.console import listed, log, score_table, set_up_logging
 from segtrain.errors import UserError
 from segtrain.evaluation import output_folder, threshold_report, write_tables
+from segtrain.labels import absence, check_labels
 from segtrain.losses import Combo
 from segtrain.record import config_hash, summarize
 from segtrain.resume import Resume, check_same
@@ -50,6 +51,7 @@ def train(request: Request) -> Run:
         log.info(f"{request.sweep} is done already")
         return read_run(request.sweep)
     parts = assemble(request)
+    check_labels(parts.source)
     trial, _, _ = _trainer(parts, Path(os.devnull), request)  # finds wrong settings before a folder is made
     parts.data.check_shares(trial.world_size, _used_splits(parts))
     session = begin(request, parts, trial)
@@ -62,14 +64,15 @@ def train(request: Request) -> Run:
         trainer, speed, stop = _trainer(parts, folder, request, resume, started)
         _describe(trainer, parts, resume)
         _fit(trainer, parts, resume, stop)
-        scores = score(trainer, parts, Run(folder).best, "test") if "test" in parts.source.splits else {}
+        _, tested = find_run(str(folder), folder.parent)
+        scores = score(trainer, parts, tested, "test") if "test" in parts.source.splits else {}
         summary = _summary(trainer, parts, request, folder, scores) | {
             "seconds": round(speed.total_seconds(), 1),
             "images_per_s": round(speed.images / max(speed.seconds, 1e-9), 2),
         }
         if trainer.is_global_zero:
             write_json(folder / "summary.json", summary)
-            log.info(_closing(parts, folder, scores, summary))
+            log.info(_closing(parts, folder, tested, scores, summary))
     return read_run(folder)
 
 
@@ -202,6 +205,7 @@ def _headline(parts: Parts, request: Request, folder: Path, resume: Resume | Non
     how = f"continues at step {resume.step} in" if resume is not None else "in"
     return (
         f"data   {source.name}: {counts} images; {source.task.mode}: {names}{notes}\n"
+        f"{absence(source)}"
         f"model  {request.choices.get('model')}, {parameters:.1f} M parameters; loss {_loss_in_words(parts, request)}\n"
         f"{_derived(parts)}"
         f"run    {how} {folder}"
@@ -209,7 +213,7 @@ def _headline(parts: Parts, request: Request, folder: Path, resume: Resume | Non
 
 
 def _loss_in_words(parts: Parts, request: Request) -> str:
-    """The chosen loss; of a combination also its terms, which may be others than its name says."""
+    """The loss; of a combination also its terms and their weights."""
     loss, name = parts.module.loss, str(request.choices.get("loss"))
     if not isinstance(loss, Combo):
         return name
@@ -236,12 +240,21 @@ def _derived(parts: Parts) -> str:
     return "".join(lines)
 
 
-def _closing(parts: Parts, folder: Path, scores: Mapping[str, float], summary: Mapping[str, Any]) -> str:
-    best = summary["val_best"]
-    lines = [f"best epoch {best['epoch']}: {parts.config.monitor} {best['score']}", str(folder), ""]
-    if scores:
-        lines.insert(0, score_table(scores, "test", parts.source.task, f"test split, best epoch {best['epoch']}"))
+def _closing(parts: Parts, folder: Path, tested: Path, scores: Mapping[str, float], summary: Mapping[str, Any]) -> str:
+    best, monitor = summary["val_best"], parts.config.monitor
+    which = f"best epoch {best['epoch']}" if best["epoch"] is not None else tested.name
+    lines = [score_table(scores, "test", parts.source.task, f"test split, {which}")] if scores else []
+    if best["epoch"] is not None:
+        lines.append(f"{which}: {monitor} {best['score']}")
+    else:
+        lines.append(
+            f"warning: monitor={monitor} was not a number in any epoch, so there is no {cb.BEST}"
+            f"{f' and {which} was scored instead' if scores else ''}; "
+            "monitor another score, or look whether the validation masks hold what it scores"
+        )
     lines += [
+        str(folder),
+        "",
         f"  segtrain predict run={folder} input=IMAGES output=MASKS",
         f"  segtrain evaluate run={folder} split=val",
         f"  tensorboard --logdir {parts.config.output_dir}",

@@ -19,6 +19,8 @@ from typing import Any
 from segtrain.errors import UserError
 
 LONGEST_NAME = 60  # characters of one folder's name
+STAMP = "_%m%d-%H%M"
+LONGEST_LABEL = LONGEST_NAME - len("_0102-0304-999")  # what is left beside the date and the number
 LATEST = "latest"
 STATUSES = ("running", "done", "failed", "pruned")
 
@@ -67,11 +69,15 @@ def read_run(folder: Path) -> Run:
 def new_folder(parent: Path, label: str, now: datetime | None = None) -> Path:
     """Make a folder of its own for a run.
 
+    Args:
+        parent: of the folder; made too.
+        label: what the run is, at most LONGEST_LABEL characters of it are used.
+        now: the date that follows it.
+
     Raises:
         UserError: it cannot be made or written to.
     """
-    stamp = (now or datetime.now()).strftime("%m%d-%H%M")
-    name = f"{clean_name(label)}_{stamp}"
+    name = clean_name(label)[:LONGEST_LABEL] + (now or datetime.now()).strftime(STAMP)
     for attempt in range(1, 1000):
         folder = parent / (name if attempt == 1 else f"{name}-{attempt}")
         try:

@@ -27,7 +27,17 @@ from segtrain.errors import UserError
 from segtrain.lock import RunLock
 from segtrain.record import config_hash, environment
 from segtrain.resume import Resume, check_continuation, find_resume, newest
-from segtrain.runs import Run, clean_name, find_run, new_folder, point_latest, set_status, write_json, write_text
+from segtrain.runs import (
+    LONGEST_LABEL,
+    Run,
+    clean_name,
+    find_run,
+    new_folder,
+    point_latest,
+    set_status,
+    write_json,
+    write_text,
+)
 
 FOLDER, CHECKPOINT = "SEGTRAIN_RUN_FOLDER", "SEGTRAIN_RUN_CHECKPOINT"  # for the processes that Lightning starts
 TERMINATED = 128 + 15  # exit code of a process that was asked to end by signal 15, SIGTERM
@@ -150,8 +160,9 @@ def _new_folder(request: Request, parts: Parts) -> Path:
         request.sweep.mkdir(parents=True, exist_ok=True)
         return request.sweep
     model = "" if choices.get("model") == DEFAULT_MODEL else f"-{choices.get('model')}"
-    label = f"{choices.get('loss')}-{choices.get('aug')}{model}-s{config.seed}"
-    return new_folder(Path(config.output_dir) / clean_name(str(config.name or parts.source.name)), label)
+    rest = f"-{choices.get('aug')}{model}-s{config.seed}"
+    loss = str(choices.get("loss"))[: max(1, LONGEST_LABEL - len(rest))]  # a combination can have many terms
+    return new_folder(Path(config.output_dir) / clean_name(str(config.name or parts.source.name)), loss + rest)
 
 
 @contextmanager

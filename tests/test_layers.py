@@ -16,7 +16,7 @@ LAYERS = {
     "losses": 1, "contract": 1.1, "metrics": 1, "models": 1, "data": 1, "augment": 1, "optim": 1,
     "checkpoint": 2, "module": 2.1, "datamodule": 2.1, "trainer": 2.1, "callbacks": 2.2,
     "inference": 3, "console": 3, "record": 3, "resume": 3,
-    "evaluation": 3.1,
+    "evaluation": 3.1, "labels": 3.1,
     "build": 4, "assemble": 4.1, "explain": 4.1, "session": 4.15, "run": 4.2,
     "cli": 6, "__main__": 7, "__init__": 7,
 }  # fmt: skip

@@ -12,6 +12,7 @@ import pytest
 from segtrain.cli.sweeps import job_name
 from segtrain.errors import UserError
 from segtrain.runs import (
+    LONGEST_NAME,
     Run,
     clean_name,
     find_latest,
@@ -39,6 +40,9 @@ def make_run(folder: Path, status: str = "done", config_hash: str = "a", checkpo
 def test_names_are_unique_and_tell_the_date(tmp_path: Path) -> None:
     names = [new_folder(tmp_path, "dice-light-s1", NOW).name for _ in range(3)]
     assert names == ["dice-light-s1_0102-0304", "dice-light-s1_0102-0304-2", "dice-light-s1_0102-0304-3"]
+    long = [new_folder(tmp_path, "x" * 500, NOW).name for _ in range(3)]
+    assert [name.lstrip("x") for name in long] == ["_0102-0304", "_0102-0304-2", "_0102-0304-3"]
+    assert all(len(name) <= LONGEST_NAME for name in long)
 
 
 @pytest.mark.parametrize("name", ["../../etc", "/etc/passwd", "a/b", "..", "\x00", "con:*?", "x" * 500, ".hidden", ""])

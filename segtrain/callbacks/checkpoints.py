@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from torch import Tensor
 
 from segtrain import checks
 
@@ -20,6 +22,8 @@ CLOCK_STEPS = 20  # processes agree about the time every so many steps, not at e
 
 class KeepBest(ModelCheckpoint):
     """Keeps the checkpoint with the best monitored score, written at the end of its epoch.
+
+    A score that is not a number is never the best: where it never is one, there is no best.ckpt.
 
     Args:
         folder: where best.ckpt goes.
@@ -39,6 +43,12 @@ class KeepBest(ModelCheckpoint):
             save_on_train_epoch_end=True,
         )
         self.path = str(Path(str(self.dirpath)) / BEST)
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Whether the score is the best so far; Lightning would also keep a first epoch without one."""
+        if current is not None and bool(torch.isnan(current)):
+            return False
+        return super().check_monitor_top_k(trainer, current)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best score as that of this folder's best.ckpt, wherever the folder stood before.

@@ -54,12 +54,12 @@ def compose(name: str, overrides: list[str], config_dir: str | Path | None = Non
     use_folder(config_dir)
     _check_words(words)
     try:
-        config = _compose(name, words)
+        config = composed(name, words)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(name, words, error)) from error
     except YAMLError as error:
         raise UserError(_unreadable(error)) from error
-    choices = {str(group): str(option) for group, option in config.hydra.runtime.choices.items() if option is not None}
+    choices = options_of(config.hydra)
     with open_dict(config):
         del config["hydra"]
     _check_values(config, NEEDED if name == "predict" else NEEDED - {"output"})
@@ -132,7 +132,13 @@ def use_folder(config_dir: str | Path | None) -> None:
         Plugins.instance().register(OwnFolder)
 
 
-def _compose(name: str, words: list[str]) -> DictConfig:
+def options_of(hydra: Any) -> dict[str, str]:
+    """The option chosen in each group, by Hydra's own part of a configuration."""
+    return {str(group): str(option) for group, option in hydra.runtime.choices.items() if option is not None}
+
+
+def composed(name: str, words: list[str]) -> DictConfig:
+    """The configuration with Hydra's own part, unchecked."""
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         return hydra_compose(name, words, return_hydra_config=True)
 
@@ -144,12 +150,12 @@ def _explain(name: str, words: list[str], error: Exception) -> str:
     # Hydra chooses options before it sets values, whatever the order of the words
     for word in sorted(words, key=lambda w: w.partition("=")[0] not in groups()):
         try:
-            _compose(name, [*good, word])
+            composed(name, [*good, word])
             good.append(word)
         except MissingConfigException as missing:
             return _unknown_option(word, missing)
         except (HydraException, OmegaConfBaseException) as failure:
-            return _unknown_key(word, _compose(name, good), failure)
+            return _unknown_key(word, composed(name, good), failure)
     return " ".join(str(error).split())
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
@@ -18,8 +19,9 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 
 from segtrain.cli import Arguments
-from segtrain.cli.compose import compose
+from segtrain.cli.compose import compose, options_of
 from segtrain.cli.conf import CONF, groups
+from segtrain.cli.request import loss_name
 from segtrain.cli.stored import record
 from segtrain.cli.words import TEXTS, parse_overrides, quoted
 from segtrain.errors import UserError
@@ -52,7 +54,8 @@ def sweep(arguments: Arguments) -> int:
 
         hydra = HydraConfig.get()
         own = list(hydra.overrides.task)
-        choices = {str(k): str(v) for k, v in hydra.runtime.choices.items() if v is not None}
+        choices = options_of(hydra)
+        choices["loss"] = loss_name(own, config.loss, choices, _composed_in_job)
         differing = [word for word in own if word.partition("=")[0] in swept]
         own = record(own, arguments.config_dir)
         folder = sweep_folder(config, choices, constant, swept) / job_name(differing)
@@ -70,6 +73,11 @@ def sweep(arguments: Arguments) -> int:
             f"{len(failed)} runs of the sweep failed: {'; '.join(failed)}; the same command tries them again"
         )
     return 0
+
+
+def _composed_in_job(name: str, words: list[str]) -> Any:
+    """As `composed`, where Hydra stands on its files already."""
+    return hydra_compose(name, words, return_hydra_config=True)
 
 
 def jobs(words: Sequence[str]) -> list[list[str]]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from segtrain.cli import Arguments
 from segtrain.cli.compose import compose, show
-from segtrain.cli.stored import continued, find_checkpoint, record, stored_folder, stored_words
+from segtrain.cli.request import make_request
+from segtrain.cli.stored import continued, find_checkpoint, stored_folder, stored_words
 from segtrain.cli.sweeps import sweep
 from segtrain.errors import UserError
 from segtrain.runs import LATEST
@@ -21,11 +22,10 @@ def train(arguments: Arguments) -> int:
     words, config_dir = continued(arguments.overrides, arguments.config_dir)
     if arguments.hydra:
         return show("train", words, arguments.hydra, config_dir)
-    config, choices = compose("train", words, config_dir)
-    from segtrain.assemble import Request
+    request = make_request(words, config_dir, arguments.allow)
     from segtrain.run import train as run_training
 
-    run_training(Request(config, choices, record(words, config_dir), tuple(arguments.allow)))
+    run_training(request)
     return 0
 
 

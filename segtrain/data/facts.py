@@ -10,7 +10,7 @@ from segtrain.data.examples import where
 from segtrain.data.listing import SPLITS, Item
 from segtrain.data.reading import Reading
 from segtrain.data.sampling import Pixels, merge_places
-from segtrain.data.scan import Finding, Found
+from segtrain.data.scan import SHOWN, Finding, Found
 from segtrain.seeds import derive
 from segtrain.task import ClassStats
 
@@ -76,6 +76,14 @@ def class_stats(findings: Sequence[Finding], class_map: ClassMap) -> ClassStats:
             positives[place] += by_class[index]
             present[place] += labelled if by_class[index] else 0
     return ClassStats(positives, [valid] * len(classes), present, len(findings))
+
+
+def ids_noted(training: Sequence[Finding], stats: ClassStats) -> list[str]:
+    """The ids that the training masks hold, where a class does not occur in them: it may be called otherwise there."""
+    if 0 not in stats.positives:
+        return []
+    ids = sorted({i for finding in training for i in finding.ids})
+    return [f"the training masks hold the ids {', '.join(map(str, ids[:SHOWN]))}{', ...' if len(ids) > SHOWN else ''}"]
 
 
 def fingerprint(splits: Splits, class_map: ClassMap, reading: Reading) -> str:

@@ -23,6 +23,7 @@ from segtrain.data.facts import (
     class_stats,
     dropped_alpha,
     fingerprint,
+    ids_noted,
     mixed,
     places_in,
     unknown_ids,
@@ -220,17 +221,24 @@ class FileData:
             raise UserError(f"{self.folder}: no train images; data.split=random makes splits of what is there")
         training = [finding for _, finding in splits["train"]]
         mean, std = mean_and_std(training)
+        stats = class_stats(training, class_map)
         mark = fingerprint(splits, class_map, self.reading)
         return DataSource(
             name=self.name or self.folder.resolve().name,
             task=class_map.task,
             channels=len(mean),
             splits=self.examples(splits, class_map, mark),
-            stats=class_stats(training, class_map),
+            stats=stats,
             mean=mean,
             std=std,
             fingerprint=mark,
-            notes=[*survey.listing.notes, *notes, *dropped_alpha(survey.sound), f"classes from {class_map.origin}"],
+            notes=[
+                *survey.listing.notes,
+                *notes,
+                *dropped_alpha(survey.sound),
+                f"classes from {class_map.origin}",
+                *ids_noted(training, stats),
+            ],
             dtype=training[0].depth,
             sampling=self.sampling,
             weights=[item.weight for item, _ in splits["train"]],

@@ -32,10 +32,14 @@ from segtrain.cli.conf import CONF, groups, options, top_keys
 from segtrain.errors import UserError
 
 # Their values are paths, in which characters that mean something to Hydra need no quotes from the user.
-PATH_KEYS = ("run", "input", "output", "output_dir", "resume", "init_from", "data.root", "model.encoder_weights")
+LAYOUT_PATHS = ("data.layout.images", "data.layout.masks", "data.layout.lists", "data.layout.table")
+PATH_KEYS = (
+    *("run", "input", "output", "output_dir", "resume", "init_from", "data.root", "model.encoder_weights"),
+    *LAYOUT_PATHS,
+)
 NEEDED = {"run", "input", "output", "output_dir", "data.root"}  # of predict; elsewhere output may be null
 SWEPT_TEXTS = ("data.root", "init_from", "model.encoder_weights", "name")  # whose commas separate values with -m
-TEXTS = (*PATH_KEYS, "name")
+TEXTS = (*PATH_KEYS, "data.layout.suffix", "name")
 OPTIONAL = ("debug",)  # groups that may be left out
 OPEN = ("loss.weights", "loss.ramps", "aug.train", "callbacks")  # mappings to which a user may add names
 ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\b")  # also within another interpolation

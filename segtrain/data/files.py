@@ -132,8 +132,10 @@ class FileData:
             UserError: nothing there, or faulty files (all listed at once).
         """
         survey = self.survey()
-        splits = by_split(survey.sound)
         try:
+            splits = by_split(survey.sound)
+            if "train" not in splits:
+                raise UserError(f"{self.folder}: no images of the split train; training needs them")
             class_map = self.class_map(survey, task)
         except UserError:
             refuse(f"{self.folder}", survey.faults)  # what is wrong with the files comes before what follows from it
@@ -210,10 +212,16 @@ def where(item: Item) -> str:
 
 
 def by_split(found: Iterable[Found]) -> dict[str, list[Found]]:
-    """The items of each split that has any."""
-    splits: dict[str, list[Found]] = {split: [] for split in SPLITS}
+    """The items of each split that has any.
+
+    Raises:
+        UserError: items that are in none.
+    """
+    splits: dict[str, list[Found]] = {split: [] for split in (*SPLITS, "")}
     for item, finding in found:
         splits[item.split].append((item, finding))
+    if splits[""]:
+        raise UserError(f"{len(splits[''])} images are in no split; data.split=random divides them")
     return {split: members for split, members in splits.items() if members}
 
 

@@ -21,10 +21,14 @@ from segtrain.errors import UserError
 
 BUILDERS = {
     "segtrain.augment.build_augmentation",
+    "segtrain.data.cityscapes.CityscapesLayout",
     "segtrain.data.files.FileData",
     "segtrain.data.folder.FolderLayout",
     "segtrain.data.stack.StackLayout",
+    "segtrain.data.pet.PetLayout",
     "segtrain.data.synthetic.SyntheticData",
+    "segtrain.data.table.TableLayout",
+    "segtrain.data.voc.VocLayout",
     "segtrain.losses.build_loss",
     "segtrain.losses.combo.Combo",
     "segtrain.models.build_model",

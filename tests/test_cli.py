@@ -146,7 +146,7 @@ def test_values_out_of_range_stop_before_anything_is_written(
         (lambda r: Image.new("L", (5, 5)).save(r / "masks" / "test" / "test0.png"), ["5 x 5 pixels", "one size"]),
         (lambda r: Image.new("L", (32, 32), 7).save(r / "masks" / "val" / "val0.png"), ["ids [7]", "data.ignore_ids"]),
         (lambda r: [p.unlink() for p in (r / "masks" / "val").iterdir()], ["no mask"]),
-        (lambda r: (r / "masks").rename(r / "labels"), ["masks/train", "no such folder"]),
+        (lambda r: (r / "masks").rename(r / "mine"), ["no images with masks", "images/, mine/", "data.layout.masks"]),
     ],
 )
 def test_faulty_data_stops_before_training(
@@ -397,7 +397,7 @@ def test_a_thousand_classes_are_listed_in_short() -> None:
 def test_the_headline_is_short_with_many_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tiny.make_folder(tmp_path / "data", ids=range(12))
     tiny.train(tmp_path / "out", "epochs=1", data=tiny.folder(root))
-    assert ", ... (12 in all) (classes from" in capsys.readouterr().out.splitlines()[0]
+    assert ", ... (12 in all) (images in " in capsys.readouterr().out.splitlines()[0]
 
 
 def predict(run: tiny.Run, source: Path, output: Path, *words: str) -> int:

@@ -17,6 +17,7 @@ from segtrain.losses import LOSSES
 from segtrain.models import MODELS
 from segtrain.task import Task
 from tests import tiny
+from tests.data.trees import TREES
 
 FILES = sorted(CONF.rglob("*.yaml"))
 OPTIONS = [(group, option) for group in groups() for option in options(group)]
@@ -31,11 +32,12 @@ def test_each_file_says_what_it_is(path: Path) -> None:
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_each_option_composes_and_builds(group: str, option: str, tmp_path: Path) -> None:
     words = [f"output_dir={tmp_path / 'out'}", f"{group}={option}"]
-    if group == "data" and option != "synthetic":
-        if option != "folder":  # opened from its yaml where its own layout is tested
-            compose("train", [*words, f"data.root={tmp_path}"])
-            return
-        words.append(f"data.root={tiny.make_folder(tmp_path / 'data')}")
+    if group == "data" and option in TREES:
+        TREES[option](tmp_path / "data")
+        words.append(f"data.root={tmp_path / 'data'}")
+    elif group == "data" and option != "synthetic":  # built from its yaml where its own layout is tested
+        compose("train", [*words, f"data.root={tmp_path}"])
+        return
     elif group != "data":
         words += tiny.SYNTHETIC
     if group != "model":

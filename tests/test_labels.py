@@ -11,7 +11,6 @@ from PIL import Image
 
 from segtrain.cli import main
 from segtrain.data import DataSource
-from segtrain.data.synthetic import open_synthetic
 from segtrain.errors import UserError
 from segtrain.labels import absence, check_labels
 from segtrain.task import ClassStats, Task
@@ -134,9 +133,11 @@ def test_sound_masks_are_passed_without_a_word(tmp_path: Path, capsys: pytest.Ca
 
 def test_synthetic_data_of_which_only_a_part_is_counted_is_not_refused() -> None:
     """Of images of 2048 x 2048 only the first is counted, and it may be one without foreground."""
+    from segtrain.data.synthetic import SyntheticData
+
     wanted = {"mode": "binary"}
     size = {"size": 2048, "train": 4, "val": 0, "test": 0}
-    seeds = (open_synthetic(wanted, **size, foreground=0.001, empty=0.9, seed=seed) for seed in range(9))
+    seeds = (SyntheticData(**size, foreground=0.001, empty=0.9, seed=seed).open(wanted) for seed in range(9))
     data = next(data for data in seeds if data.stats.positives == [0])
     check_labels(data)
     found = "no pixel of the 1 training masks that were counted (of 4) is foreground"

@@ -14,20 +14,14 @@ from segtrain.checks import did_you_mean
 from segtrain.errors import UserError
 
 # Their values are paths, in which characters that mean something to Hydra need no quotes from the user.
+LAYOUT_PATHS = ("data.layout.images", "data.layout.masks", "data.layout.lists", "data.layout.table")
 PATH_KEYS = (
-    "run",
-    "input",
-    "output",
-    "output_dir",
-    "resume",
-    "init_from",
-    "data.root",
-    "data.split_file",
-    "model.encoder_weights",
+    *("run", "input", "output", "output_dir", "resume", "init_from", "model.encoder_weights"),
+    *("data.root", "data.split_file", *LAYOUT_PATHS),
 )
 NEEDED = {"run", "input", "output", "output_dir", "data.root"}  # of predict; elsewhere output may be null
 SWEPT_TEXTS = ("data.root", "init_from", "model.encoder_weights", "name")  # whose commas separate values with -m
-TEXTS = (*PATH_KEYS, "name", "data.group")
+TEXTS = (*PATH_KEYS, "name", "data.group", "data.layout.suffix")
 PLAIN = re.compile(r"[A-Za-z0-9_./-]*")  # paths that mean the same to Hydra ...
 NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|[-+]?inf|nan|true|false", re.IGNORECASE)  # ... and these do not
 

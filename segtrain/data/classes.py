@@ -103,11 +103,22 @@ def read_declared(root: Path) -> Declared | None:
 
 def _from_json(path: Path) -> Declared:
     content = json.loads(path.read_text(encoding="utf-8"))
+    if "classes" not in content and "labels" in content:
+        return _from_nnunet(path, content["labels"])
     classes = [FileClass(int(c["id"]), str(c["name"]), _rgb(c.get("palette"))) for c in content["classes"]]
     ignored = content.get("ignore_index")
     return Declared(
         _ordered(classes), frozenset() if ignored is None else {int(ignored)}, content.get("task"), path.name
     )
+
+
+def _from_nnunet(path: Path, labels: Mapping[str, Any]) -> Declared:
+    """nnU-Net's dataset.json: {name: id} (version 1: {id: name}); the name ignore stands for pixels without label."""
+    pairs = [(key, name) if str(key).isdigit() else (name, key) for key, name in labels.items()]
+    if regions := [name for index, name in pairs if isinstance(index, list)]:
+        raise ValueError(f"{regions[0]} is a region of several ids; list single ids and merge them with data.classes")
+    classes = [FileClass(int(index), str(name)) for index, name in pairs if name != "ignore"]
+    return Declared(_ordered(classes), {int(i) for i, name in pairs if name == "ignore"}, origin=path.name)
 
 
 def _from_text(path: Path) -> Declared:

@@ -212,13 +212,13 @@ class FileData:
         try:
             found, notes = divide(survey.sound, self.folder, self.splitting())
             splits = by_split(found)
+            if "train" not in splits:
+                raise UserError(f"{self.folder}: no train images; data.split=random makes splits of what is there")
             class_map = self.class_map(survey, splits, task)
         except UserError:
             refuse(f"{self.folder}", survey.faults)  # what is wrong with the files comes before what follows from it
             raise
         refuse(f"{self.folder}", survey.faults + unknown_ids(survey.sound, class_map))
-        if "train" not in splits:
-            raise UserError(f"{self.folder}: no train images; data.split=random makes splits of what is there")
         training = [finding for _, finding in splits["train"]]
         mean, std = mean_and_std(training)
         stats = class_stats(training, class_map)

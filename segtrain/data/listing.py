@@ -7,7 +7,7 @@ same for all layouts and stands in `files.py`. To add one: a class in a file of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -109,6 +109,11 @@ class Listing:
     faults: Sequence[str] = ()
     declared: Declared | None = None
     notes: Sequence[str] = field(default=())
+
+
+def in_order(items: Iterable[Item]) -> list[Item]:
+    """Items by split, train first and those of none last, and by name."""
+    return sorted(items, key=lambda item: ((*SPLITS, "").index(item.split), item.id))
 
 
 class Layout(Protocol):

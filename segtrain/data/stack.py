@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from segtrain.data.folder import match
+from segtrain.data.folder import FolderLayout
 from segtrain.data.listing import SPLITS, Item, Listing, MaskFile
 from segtrain.data.tiff import page_numbers
 from segtrain.errors import UserError
@@ -27,38 +27,33 @@ class StackLayout:
         Slices of one stack are a group: they are alike.
 
         Raises:
-            UserError: no stacks of a split that training needs.
+            UserError: no stacks.
         """
+        stacks, faults = single_stacks(root)
+        if not stacks and not faults:
+            listing = FolderLayout("images/{split}", "masks/{split}").find(root)
+            faults = list(listing.faults)
+            stacks = [(item.split, item.id, item.image, item.label.files[0]) for item in listing.items]
         items: list[Item] = []
-        faults: list[str] = []
-        for split in SPLITS:
-            stacks, unmatched = find_stacks(root, split)
-            if not stacks and not unmatched and split != "test":
-                raise UserError(
-                    f"{root}: no {split} stacks; data=stack needs images/{split}.tif and masks/{split}.tif, or folders "
-                    f"images/{split} and masks/{split} with stacks of the same stems"
-                )
-            faults += unmatched
-            for name, image, mask in stacks:
-                try:
-                    items += slices(name, image, mask, split)
-                except UserError as error:
-                    faults.append(str(error))
+        for split, name, image, mask in stacks:
+            try:
+                items += slices(name, image, mask, split)
+            except UserError as error:
+                faults.append(str(error))
         return Listing(items, faults)
 
 
-def find_stacks(root: Path, split: str) -> tuple[list[tuple[str, Path, Path]], list[str]]:
-    """(name, stack of images, stack of masks) of a split, and a sentence for each stack without its partner."""
-    images, masks = root / "images" / split, root / "masks" / split
-    if images.is_dir() and masks.is_dir():
-        found, faults = match(images, masks, split)
-        return [(item.id, item.image, item.label.files[0]) for item in found], faults
-    image, mask = (_stack(folder) for folder in (images, masks))
-    if image is not None and mask is not None:
-        return [(split, image, mask)], []
-    if image is None and mask is None:
-        return [], []
-    return [], [f"{image or mask}: no stack of the same name in {masks.parent if image else images.parent}"]
+def single_stacks(root: Path) -> tuple[list[tuple[str, str, Path, Path]], list[str]]:
+    """(split, name, images, masks) where each split is one file, and a sentence for each file without its partner."""
+    stacks, faults = [], []
+    for split in SPLITS:
+        image, mask = _stack(root / "images" / split), _stack(root / "masks" / split)
+        if image is not None and mask is not None:
+            stacks.append((split, split, image, mask))
+        elif image is not None or mask is not None:
+            lacking = root / ("masks" if image else "images")
+            faults.append(f"{image or mask}: no stack of the same name in {lacking}")
+    return stacks, faults
 
 
 def _stack(folder: Path) -> Path | None:

@@ -68,7 +68,11 @@ def test_name_notes_and_missing_test(root: Path) -> None:
     shutil.rmtree(root / "images" / "test")
     source = opened(root, name="cells")
     assert (source.name, list(source.splits)) == ("cells", ["train", "val"])
-    assert source.notes == ["classes from the ids of the training masks"]
+    assert source.notes == [
+        "images in images/{split}, masks in masks/{split}",
+        "no test split: images/test is missing",
+        "classes from the ids of the training masks",
+    ]
     (root / "images" / "train" / ".hidden.png").write_bytes(b"")
     (root / "images" / "train" / "notes.txt").write_text("not an image")
     assert opened(root).splits["train"].ids == source.splits["train"].ids
@@ -124,7 +128,7 @@ def faults_of(act: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("missing", ["", "images/train", "images/val", "masks/train", "masks/test"])
+@pytest.mark.parametrize("missing", ["", "images/train", "images/val", "masks/train", "masks/val"])
 def test_missing_folder(root: Path, missing: str) -> None:
     shutil.rmtree(root / missing)
     assert f"{root / missing}: no such folder" in faults_of(lambda: opened(root)).replace("data.root=", "")

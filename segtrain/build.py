@@ -21,9 +21,13 @@ from segtrain.errors import UserError
 
 BUILDERS = {
     "segtrain.augment.build_augmentation",
+    "segtrain.data.coco.CocoLayout",
     "segtrain.data.files.FileData",
     "segtrain.data.folder.FolderLayout",
+    "segtrain.data.labelme.LabelmeLayout",
+    "segtrain.data.objects.ObjectsLayout",
     "segtrain.data.synthetic.SyntheticData",
+    "segtrain.data.yolo.YoloLayout",
     "segtrain.losses.build_loss",
     "segtrain.losses.combo.Combo",
     "segtrain.models.build_model",

@@ -7,7 +7,6 @@ Settings that all layouts share stand here; conf/data/_files.yaml has their defa
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,9 @@ import numpy as np
 from segtrain import checks
 from segtrain.data.cache import RamCache
 from segtrain.data.classes import ClassMap, Declared, build_class_map, declared_from_ids, read_declared
-from segtrain.data.listing import SPLITS, Item, Layout, Listing
+from segtrain.data.listing import SPLITS, Item, Layered, Layout, Listing
 from segtrain.data.masks import MaskRules
+from segtrain.data.overlaps import overlap_note, pixels_of
 from segtrain.data.readers import READERS, read_image
 from segtrain.data.scan import Finding, mean_and_std, refuse, scan
 from segtrain.data.source import Array, DataSource, Examples, Window, cut
@@ -140,6 +140,8 @@ class FileData:
             raise
         refuse(f"{self.folder}", survey.faults + unknown_ids(survey.sound, class_map))
         training = [finding for _, finding in splits.get("train", ())]
+        if not training:
+            raise UserError(f"{self.folder}: no training images; put them into a folder train (the others: val, test)")
         mean, std = mean_and_std(training)
         return DataSource(
             name=self.name or self.folder.resolve().name,
@@ -150,7 +152,7 @@ class FileData:
             mean=mean,
             std=std,
             fingerprint=fingerprint(splits, class_map, self.reader),
-            notes=[*survey.listing.notes, f"classes from {class_map.origin}"],
+            notes=[*survey.listing.notes, *overlap_note(training, class_map), f"classes from {class_map.origin}"],
         )
 
     def class_map(self, survey: Survey, task: Mapping[str, Any]) -> ClassMap:
@@ -159,7 +161,9 @@ class FileData:
         Raises:
             UserError: nothing to learn, or a request that contradicts the data.
         """
-        declared = read_declared(self.folder) or survey.listing.declared or self._undeclared(survey, task)
+        own = survey.listing.declared
+        objects = own is not None and own.ground is not None  # such a layout has settled ids and names by itself
+        declared = (own if objects else read_declared(self.folder) or own) or self._undeclared(survey, task)
         return build_class_map(declared, task, self.ignored, self.classes)
 
     def _undeclared(self, survey: Survey, task: Mapping[str, Any]) -> Declared:
@@ -196,12 +200,21 @@ class FileExamples:
         """Image [H, W, 3] uint8 and canonical mask; raises UserError where a file has changed or gone."""
         item = self._items[index]
         image = read_image(item.image, self._reader)
-        ids = item.label.read((image.shape[0], image.shape[1]), self._rules)
-        unknown = self._class_map.unknown(np.unique(ids).tolist())
-        if unknown or not image.shape[:2] == ids.shape == tuple(self.sizes[index]):
-            found = f"{ids.shape[1]} x {ids.shape[0]} pixels, unknown ids {unknown}"
-            raise UserError(f"{where(item)}: image or mask has changed since the start ({found}); start again")
+        size = (image.shape[0], image.shape[1])
+        if self._class_map.task.mode == "multilabel" and isinstance(item.label, Layered):
+            layers = item.label.layers(size, self._rules)
+            self._refuse_change(index, size, layers.planes.shape[1:], layers.ids)
+            return cut(image, self._class_map.apply_layers(layers), window)
+        ids = item.label.read(size, self._rules)
+        self._refuse_change(index, size, ids.shape, np.unique(ids).tolist())
         return cut(image, self._class_map.apply(ids), window)
+
+    def _refuse_change(self, index: int, image: tuple[int, ...], mask: tuple[int, ...], ids: Sequence[int]) -> None:
+        unknown = self._class_map.unknown(ids)
+        if unknown or not image == mask == tuple(self.sizes[index]):
+            found = f"{mask[1]} x {mask[0]} pixels, unknown ids {unknown}"
+            place = where(self._items[index])
+            raise UserError(f"{place}: image or mask has changed since the start ({found}); start again")
 
 
 def where(item: Item) -> str:
@@ -211,7 +224,7 @@ def where(item: Item) -> str:
 
 def by_split(found: Iterable[Found]) -> dict[str, list[Found]]:
     """The items of each split that has any."""
-    splits: dict[str, list[Found]] = {split: [] for split in SPLITS}
+    splits: dict[str, list[Found]] = {split: [] for split in (*SPLITS, "")}
     for item, finding in found:
         splits[item.split].append((item, finding))
     return {split: members for split, members in splits.items() if members}
@@ -223,7 +236,7 @@ def unknown_ids(found: Iterable[Found], class_map: ClassMap) -> list[str]:
         f"{where(item)}: ids {unknown} are none of the classes ({class_map.origin}); "
         "declare them there, or ignore them with data.ignore_ids"
         for item, finding in found
-        if (unknown := class_map.unknown(finding.ids))
+        if (unknown := class_map.unknown({*finding.ids, *(i for ids, _ in finding.shared for i in ids)}))
     ]
 
 
@@ -231,20 +244,21 @@ def class_stats(findings: Sequence[Finding], class_map: ClassMap) -> ClassStats:
     """Class statistics of the scanned masks, by canonical class."""
     task = class_map.task
     classes = [1] if task.mode == "binary" else list(range(task.num_classes))
-    positives, present, valid = [0] * len(classes), [0] * len(classes), 0
+    positives, present, valid = ([0] * len(classes) for _ in range(3))
     for finding in findings:
-        by_class: Counter[int] = Counter()
-        for file_id, pixels in finding.ids.items():
-            by_class[int(class_map.table[file_id])] += pixels
-        labelled = finding.size[0] * finding.size[1] - by_class[task.ignore_index]
-        valid += labelled
+        counted = pixels_of(finding, class_map)
+        ignored = sum(pixels for ids, pixels in counted if task.ignore_index in ids)
         for place, index in enumerate(classes):
-            positives[place] += by_class[index]
-            present[place] += labelled if by_class[index] else 0
-    return ClassStats(positives, [valid] * len(classes), present, len(findings))
+            of_class = [(ids, pixels) for ids, pixels in counted if index in ids]
+            hidden = sum(pixels for ids, pixels in of_class if task.ignore_index in ids)  # a yes is a label there
+            labelled = finding.size[0] * finding.size[1] - ignored + hidden
+            valid[place] += labelled
+            positives[place] += sum(pixels for _, pixels in of_class)
+            present[place] += labelled if of_class else 0
+    return ClassStats(positives, valid, present, len(findings))
 
 
 def fingerprint(splits: Mapping[str, Sequence[Found]], class_map: ClassMap, reader: str) -> str:
     """Changes with the files' names, sizes and contents (through their sums), the classes and the reader."""
-    files = [(split, i.id, f.size, f.total, f.ids) for split, found in splits.items() for i, f in found]
+    files = [(split, i.id, f.size, f.total, f.ids, f.shared) for split, found in splits.items() for i, f in found]
     return f"{derive(reader, str(class_map.task), str(class_map.table.tolist()), str(files)):016x}"

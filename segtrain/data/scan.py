@@ -20,15 +20,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-from segtrain.data.listing import Item
+from segtrain.data.listing import Item, Layered
 from segtrain.data.masks import IdArray, MaskRules
+from segtrain.data.raster import GROUND, Layers
 from segtrain.data.readers import check_header, decode, open_image
 from segtrain.data.source import Array
 from segtrain.errors import UserError
 from segtrain.seeds import derive
 
-FORMAT = 3  # of the kept findings; raise it when a field changes its meaning
+FORMAT = 4  # of the kept findings; raise it when a field changes its meaning
 PLACES = 8  # kept of each id: enough that crops differ, and 100,000 findings still fit into memory
+NO_LAYERS = Layers((), np.zeros((0, 1, 1), dtype=bool))
 SHOWN = 20  # faults listed in one message
 
 
@@ -40,7 +42,8 @@ class Finding:
         size: (height, width) in pixels; (0, 0) where the image is faulty.
         total: per channel, sum over the pixels of value / 255.
         squared: per channel, sum of its square.
-        ids: pixels of each id in the mask.
+        ids: pixels of each id in the mask; of objects that overlap, the one on top counts.
+        shared: ids and number of the pixels of each combination, where objects of several ids overlap or could.
         places: (row, column) of up to PLACES pixels of each id, drawn at random: where to crop to meet it.
         digest: of the decoded image: equal for equal pixels.
         gist: 64 bits that change little where the image changes little (difference hash), as 16 hex digits.
@@ -55,6 +58,12 @@ class Finding:
     digest: str = ""
     gist: str = ""
     fault: str = ""
+    shared: Sequence[tuple[Sequence[int], int]] = ()
+
+    @property
+    def combinations(self) -> list[tuple[Sequence[int], int]]:
+        """All ids that a pixel has, with the number of such pixels."""
+        return list(self.shared) or [([index], pixels) for index, pixels in self.ids.items()]
 
 
 def scan(items: Sequence[Item], rules: MaskRules, kept: Path | None = None) -> list[Finding]:
@@ -82,7 +91,9 @@ def look(item: Item, rules: MaskRules) -> Finding:
         with open_image(item.image) as header:
             check_header(item.image, header)
             image = decode(item.image, header)
-        mask = item.label.read((image.shape[0], image.shape[1]), rules)
+        size = (image.shape[0], image.shape[1])
+        mask = item.label.read(size, rules)
+        layers = item.label.layers(size, rules) if isinstance(item.label, Layered) else NO_LAYERS
         if mask.shape != image.shape[:2]:
             raise UserError(
                 f"{item.label.files[0]}: {mask.shape[1]} x {mask.shape[0]} pixels, but its image has "
@@ -99,10 +110,32 @@ def look(item: Item, rules: MaskRules) -> Finding:
         total=(levels @ scale).tolist(),
         squared=(levels @ scale**2).tolist(),
         ids=dict(zip(ids.tolist(), counts.tolist(), strict=True)),
-        places=places_of(mask, derive(item.id)),
+        places=hidden_places(layers, derive(item.id)) | places_of(mask, derive(item.id)),
         digest=hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).hexdigest(),
         gist=gist_of(image),
+        shared=combinations_of(layers),
     )
+
+
+def hidden_places(layers: Layers, seed: int) -> dict[int, list[tuple[int, int]]]:
+    """As places_of, of objects that may lie below others."""
+    found = zip(layers.ids, layers.planes, strict=True)
+    return {index: places_of(plane.astype(np.uint8), seed).get(1, []) for index, plane in found if plane.any()}
+
+
+def combinations_of(layers: Layers) -> list[tuple[list[int], int]]:
+    """Ids and number of the pixels of each combination; nothing where there are no two ids that could overlap."""
+    if len(layers.ids) < 2:
+        return []
+    planes = layers.planes.reshape(len(layers.ids), -1)
+    several = planes.sum(0, dtype=np.int32) > 1  # a few pixels: only they are worth sorting
+    found = [([GROUND], int((~planes.any(0)).sum()))]
+    found += [([index], int((plane & ~several).sum())) for index, plane in zip(layers.ids, planes, strict=True)]
+    if several.any():
+        columns, counts = np.unique(planes[:, several], axis=1, return_counts=True)
+        names = ([layers.ids[row] for row in np.flatnonzero(column).tolist()] for column in columns.T)
+        found += list(zip(names, counts.tolist(), strict=True))
+    return [(ids, pixels) for ids, pixels in found if pixels]
 
 
 def places_of(mask: IdArray, seed: int) -> dict[int, list[tuple[int, int]]]:
@@ -177,7 +210,8 @@ def _finding(fields: dict[str, Any]) -> Finding:
     ids = {int(i): int(n) for i, n in fields["ids"].items()}
     places = {int(i): [(y, x) for y, x in found] for i, found in fields["places"].items()}
     sums = (fields["total"], fields["squared"])
-    return Finding((height, width), *sums, ids, places, fields["digest"], fields["gist"], fields["fault"])
+    shared = [(list(map(int, held)), int(pixels)) for held, pixels in fields["shared"]]
+    return Finding((height, width), *sums, ids, places, fields["digest"], fields["gist"], fields["fault"], shared)
 
 
 def _save(kept: Path, findings: dict[str, Finding]) -> None:

@@ -61,6 +61,8 @@ def numbers_of(values: Any) -> Points:
         ValueError: something else is among them; the sentence names it.
     """
     try:
+        if not isinstance(values, list):
+            raise TypeError(values)
         numbers = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"coordinates that are not numbers: {_short(values)}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,12 @@ from segtrain.task import IGNORE
 
 BACKGROUND = "background"
 ZERO_NOTE = "class ids of the files begin at 0 and are raised by 1: 0 is the background here"
+
+
+def free_id(taken: Collection[int], wanted: Collection[int] = ()) -> int:
+    """An id for pixels without a label: the lowest of those wanted, else 255, else the highest one that is free."""
+    known: list[int] = [*sorted(wanted), IGNORE, *range(LARGEST_ID, GROUND, -1)]
+    return next(index for index in known if index > GROUND and index not in taken)
 
 
 @dataclass
@@ -64,8 +70,7 @@ class Categories:
     @property
     def ignored(self) -> int:
         """An id that no category has, for pixels without a label."""
-        raised = self.raised
-        return next(index for index in (IGNORE, *range(LARGEST_ID, 0, -1)) if index - raised not in self.names)
+        return free_id({index + self.raised for index in self.names})
 
     def id_of(self, category: Any) -> int:
         """Our id of a category.

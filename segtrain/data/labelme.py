@@ -7,7 +7,6 @@ root/classes.txt                        (optional; else the labels in alphabetic
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,13 +18,13 @@ from PIL import Image
 
 from segtrain import checks
 from segtrain.data.annotations import corners, id_of, inside, numbers_of, outside, read_json, split_folders, twice
-from segtrain.data.classes import LARGEST_ID, Declared, FileClass, read_declared
+from segtrain.data.categories import free_id
+from segtrain.data.classes import Declared, FileClass, read_declared
 from segtrain.data.drawn import OVERLAPS, Disc, Drawing, Pixels, Rings, Shape
 from segtrain.data.listing import Item, Listing
 from segtrain.data.raster import GROUND
 from segtrain.data.readers import IMAGE_SUFFIXES, MAX_PIXELS
 from segtrain.errors import UserError
-from segtrain.task import IGNORE
 
 BACKGROUND = ("background", "_background_")  # the second is labelme's own word for it
 UNLABELLED = "__ignore__"  # labelme's own word for pixels without a label
@@ -87,9 +86,8 @@ class LabelmeLayout:
                 )
             ground = known if known.id == GROUND else ground
         classes = [ground, *(c for c in found.classes if c.id != GROUND)]
-        taken = {c.id for c in classes}
-        free = next(i for i in (*sorted(found.ignored), IGNORE, *range(LARGEST_ID, 0, -1)) if i > 0 and i not in taken)
-        return replace(found, classes=classes, ignored=frozenset({free}), ground=GROUND)
+        ignored = free_id({c.id for c in classes}, found.ignored)
+        return replace(found, classes=classes, ignored=frozenset({ignored}), ground=GROUND)
 
 
 @dataclass(frozen=True)
@@ -123,9 +121,8 @@ class Page:
                 objects.append((ids[label], shape_of(entry)))
             except (ValueError, TypeError) as error:
                 faults.append(f"{self.path}: shape {number} ({label}): {error}")
-        return Item(
-            self.id, self.image, Drawing(self.path, self.image.name, objects, overlap, ignored, self.size), self.split
-        )
+        drawing = Drawing(self.path, self.image.name, objects, overlap, ignored, self.size)
+        return Item(self.id, self.image, drawing, self.split)
 
 
 def _pages(root: Path, split: str, folder: Path, faults: list[str]) -> Iterator[Page]:
@@ -209,14 +206,16 @@ def _circle(entry: Entry) -> Shape:
 
 def _mask(entry: Entry) -> Shape:
     """Its pixels are a PNG; the first point is its top left pixel."""
-    corner = np.floor(_two_points(entry)[0]).astype(int).tolist()
+    left, top = np.floor(_two_points(entry)[0]).astype(int).tolist()
     try:
         encoded = base64.b64decode(str(entry.get("mask")), validate=True)
         with Image.open(io.BytesIO(encoded), formats=["PNG"]) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"a mask of {image.width} x {image.height} pixels")
-            return Pixels(corner[1], corner[0], np.asarray(image.convert("L")) > 0)
-    except (OSError, SyntaxError, binascii.Error) as error:
+                raise ValueError(f"{image.width} x {image.height} pixels")
+            return Pixels(top, left, np.asarray(image.convert("L")) > 0)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged PNG makes Pillow raise anything
         raise ValueError(f"a mask that is not a PNG in base64 ({error})") from error
 
 

@@ -16,7 +16,7 @@ import yaml
 
 from segtrain import checks
 from segtrain.data.annotations import SPLIT_NAMES, corners, id_of, outside, twice
-from segtrain.data.categories import BACKGROUND, ZERO_NOTE
+from segtrain.data.categories import BACKGROUND, ZERO_NOTE, free_id
 from segtrain.data.classes import LARGEST_ID, Declared, FileClass
 from segtrain.data.drawn import OVERLAPS, Drawing, Rings, Shape
 from segtrain.data.listing import SPLITS, Item, Listing
@@ -52,7 +52,7 @@ class YoloLayout:
             UserError: no images, or no names of the classes.
         """
         names = read_names(root / self.names)
-        ignored = LARGEST_ID
+        ignored = free_id([index + 1 for index in names])
         faults: list[str] = []
         items: list[Item] = []
         for split, images, labels in _folders(root):
@@ -61,10 +61,8 @@ class YoloLayout:
             alone = sorted({*labels.rglob("*.txt")} - {*paths.values()})
             faults += [f"{path}: no image {images / path.relative_to(labels).with_suffix('')}.*" for path in alone]
             for image, path in paths.items():
-                objects = _objects(path, names, faults)
-                items.append(
-                    Item(id_of(image, images), image, Drawing(path, image.name, objects, self.overlap, ignored), split)
-                )
+                label = Drawing(path, image.name, _objects(path, names, faults), self.overlap, ignored)
+                items.append(Item(id_of(image, images), image, label, split))
         if not items:
             raise UserError(f"{root}: no images in images/<split> or <split>/images, as data=yolo needs")
         classes = [FileClass(GROUND, BACKGROUND), *(FileClass(i + 1, name) for i, name in sorted(names.items()))]

@@ -17,6 +17,7 @@ from segtrain.losses import LOSSES
 from segtrain.models import MODELS
 from segtrain.task import Task
 from tests import tiny
+from tests.data.annotated import MAKERS
 
 FILES = sorted(CONF.rglob("*.yaml"))
 OPTIONS = [(group, option) for group in groups() for option in options(group)]
@@ -33,6 +34,8 @@ def test_each_option_composes_and_builds(group: str, option: str, tmp_path: Path
     words = [f"output_dir={tmp_path / 'out'}", f"{group}={option}"]
     if (group, option) == ("data", "folder"):
         words.append(f"data.root={tiny.make_folder(tmp_path / 'data')}")
+    elif group == "data" and option in MAKERS:
+        words.append(f"data.root={MAKERS[option](tmp_path / 'data')}")
     elif group != "data":
         words += tiny.SYNTHETIC
     if group != "model":

@@ -88,7 +88,9 @@ class Categories:
         classes = [
             FileClass(index, name) for index, name in ({GROUND: BACKGROUND} | ids | {GROUND: BACKGROUND}).items()
         ]
-        origin = f"the categories of {', '.join(dict.fromkeys(self.origins))}"
+        names = list(dict.fromkeys(self.origins))
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        origin = f"the categories of {names[0] if names else 'no file'}{more}"
         return Declared(classes, frozenset({self.ignored}), origin=origin, ground=GROUND)
 
     def notes(self) -> list[str]:

@@ -151,15 +151,16 @@ class File:
         if self.path.name == ROBOFLOW:
             return [self.path.parent]
         own = self.path.stem.removeprefix("instances_")
-        names = [f"images/{own}", own, f"images/{self.split}", self.split, "images", ""]
-        return [self.root / name for name in dict.fromkeys(names)]
+        names = [f"images/{own}", own, f"images/{self.split}", self.split, "images", "."]
+        folders = [self.root / name for name in dict.fromkeys(names)]
+        return [folder for folder in folders if folder.is_dir()]
 
     def _picture(self, entry: Entry, folders: Sequence[Path]) -> Picture:
         height, width = entry.get("height"), entry.get("width")
         if not isinstance(height, int) or not isinstance(width, int):
             raise ValueError(f"its height and width are {height!r} and {width!r}, not whole numbers")
-        places = [(folder, inside(folder, entry.get("file_name"), self.root)) for folder in folders]
-        for folder, path in places:
+        for folder in folders:
+            path = inside(folder, entry.get("file_name"), self.root)
             if path.is_file():
                 return Picture(id_of(path, folder), path, (height, width), [])
         looked = ", ".join(str(folder) for folder in folders)

@@ -50,11 +50,12 @@ class Rings:
 
     def draw(self, size: Size) -> Patch:
         """The pixels whose centre is inside one of the rings."""
-        return union([polygon(ring * self._scale(size), size) for ring in self.rings], size)
+        return union([polygon(ring, size) for ring in self._in_pixels(size)], size)
 
     def bounds(self, size: Size) -> tuple[float, float, float, float]:
         """Of all rings."""
-        corners = np.concatenate(self.rings) * self._scale(size)
+        rings = self._in_pixels(size)
+        corners = rings[0] if len(rings) == 1 else np.concatenate(rings)
         (left, top), (right, bottom) = corners.min(0).tolist(), corners.max(0).tolist()
         return left, top, right, bottom
 
@@ -62,8 +63,8 @@ class Rings:
         """The corners."""
         return b"/".join([str(self.relative).encode(), *(ring.tobytes() for ring in self.rings)])
 
-    def _scale(self, size: Size) -> Points:
-        return np.array([size[1], size[0]] if self.relative else [1, 1], dtype=np.float64)
+    def _in_pixels(self, size: Size) -> Sequence[Points]:
+        return [ring * np.array(size[::-1]) for ring in self.rings] if self.relative else self.rings
 
 
 @dataclass(frozen=True, eq=False)

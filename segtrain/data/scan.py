@@ -132,7 +132,8 @@ def combinations_of(layers: Layers) -> list[tuple[list[int], int]]:
     found = [([GROUND], int((~planes.any(0)).sum()))]
     found += [([index], int((plane & ~several).sum())) for index, plane in zip(layers.ids, planes, strict=True)]
     if several.any():
-        columns, counts = np.unique(planes[:, several], axis=1, return_counts=True)
+        packed, counts = np.unique(np.packbits(planes[:, several], axis=0), axis=1, return_counts=True)
+        columns = np.unpackbits(packed, axis=0, count=len(planes))
         names = ([layers.ids[row] for row in np.flatnonzero(column).tolist()] for column in columns.T)
         found += list(zip(names, counts.tolist(), strict=True))
     return [(ids, pixels) for ids, pixels in found if pixels]

@@ -17,6 +17,7 @@ from segtrain.losses import LOSSES
 from segtrain.models import MODELS
 from segtrain.task import Task
 from tests import tiny
+from tests.data.annotated import MAKERS
 from tests.data.trees import TREES
 
 FILES = sorted(CONF.rglob("*.yaml"))
@@ -35,6 +36,8 @@ def test_each_option_composes_and_builds(group: str, option: str, tmp_path: Path
     if group == "data" and option in TREES:
         TREES[option](tmp_path / "data")
         words.append(f"data.root={tmp_path / 'data'}")
+    elif group == "data" and option in MAKERS:
+        words.append(f"data.root={MAKERS[option](tmp_path / 'data')}")
     elif group == "data" and option != "synthetic":  # built from its yaml where its own layout is tested
         compose("train", [*words, f"data.root={tmp_path}"])
         return

@@ -12,6 +12,7 @@ import pytest
 from segtrain.cli import main
 from segtrain.cli.compose import compose
 from tests import tiny
+from tests.data.annotated import MAKERS
 from tests.data.trees import TREES, listed_folder, write
 
 ROOT = Path(__file__).parents[1]
@@ -68,6 +69,8 @@ def test_every_command_runs(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "my_images" / "classes.txt").write_text("0\troad\n8\tcar\n9\tpedestrian\n10\tbicyclist\n11\tvoid\n")
     for name, make in FOLDERS.items():
         make(tmp_path / name)
+    for layout, name in {"coco": "coco", "labelme": "labelme", "yolo": "yolo", "objects": "nuclei"}.items():
+        MAKERS[layout](tmp_path / f"my_{name}")
     (tmp_path / "my_pkg.py").write_text(own_loss())
     monkeypatch.syspath_prepend(str(tmp_path))
     own = tmp_path / "myconf" / "loss" / "mine.yaml"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ import numpy.typing as npt
 
 from segtrain import checks
 from segtrain.data.masks import IdArray
+from segtrain.data.raster import GROUND, Layers
 from segtrain.errors import UserError
 from segtrain.task import IGNORE, Color, Task
 
 UNKNOWN = -1
+NOTHING = -2  # in multilabel: none of the classes
 LARGEST_ID = 65535
 MOST_UNDECLARED = 64  # more ids than that come from smoothing, not from a person
 
@@ -39,12 +41,21 @@ class FileClass:
 
 @dataclass(frozen=True)
 class Declared:
-    """What a data set says of itself: classes by ascending id, which of them are ignored, mode where stated."""
+    """What a data set says of itself.
+
+    Args:
+        classes: the real ones, by ascending id.
+        ignored: ids without a label.
+        mode: of the task, where stated.
+        origin: where this stands, for messages.
+        ground: id of the pixels where no object is, for labels that are objects; multilabel has no class for it.
+    """
 
     classes: Sequence[FileClass]
     ignored: Collection[int] = frozenset()
     mode: str | None = None
     origin: str = "the ids of the training masks"
+    ground: int | None = None
 
     @property
     def colors(self) -> dict[Color, int]:
@@ -68,14 +79,35 @@ class ClassMap:
     def apply(self, ids: IdArray) -> npt.NDArray[np.uint8]:
         """Canonical ids of a mask, [H, W], or [K, H, W] of {0, 1, ignore} in multilabel."""
         if ids.dtype == np.uint8:  # ten times as fast as indexing
-            canonical = np.asarray(cv2.LUT(ids, self.table[:256].astype(np.uint8)), dtype=np.uint8)
+            canonical: IdArray = np.asarray(cv2.LUT(ids, self.table[:256].astype(np.uint8)))
         else:
-            canonical = self.table[ids].astype(np.uint8)
+            canonical = self.table[ids]
         if self.task.mode != "multilabel":
-            return canonical
-        classes = np.arange(self.task.num_classes, dtype=np.uint8)[:, None, None]
+            return canonical.astype(np.uint8)
+        classes = np.arange(self.task.num_classes, dtype=np.int16)[:, None, None]
         ignored = canonical == self.task.ignore_index
         return np.where(ignored, np.uint8(self.task.ignore_index), (canonical == classes).astype(np.uint8))
+
+    def meaning(self, ids: Iterable[int]) -> set[int]:
+        """Canonical ids of a pixel that has several ids of the files."""
+        return {int(self.table[i]) for i in ids}
+
+    def apply_layers(self, layers: Layers) -> npt.NDArray[np.uint8]:
+        """Canonical ids in multilabel, [K, H, W]: a class is 1 where one of its ids is.
+
+        Elsewhere it is ignored where an ignored id is, else 0.
+        """
+        empty = ~layers.planes.any(0)
+        mask = np.zeros((self.task.num_classes, *empty.shape), dtype=np.uint8)
+        ignored = np.zeros_like(empty)
+        for index, plane in (*zip(layers.ids, layers.planes, strict=True), (GROUND, empty)):
+            canonical = int(self.table[index])
+            if canonical == self.task.ignore_index:
+                ignored |= plane
+            elif canonical >= 0:
+                mask[canonical][plane] = 1
+        mask[ignored & (mask == 0)] = self.task.ignore_index
+        return mask
 
 
 def ids_in(ids: IdArray) -> list[int]:
@@ -192,9 +224,12 @@ def build_class_map(
     real = [c for c in declared.classes if c.id not in ignored]
     groups = _groups(real, view) if view else [(c.name, [c]) for c in real]
     mode = _mode(request, declared, len(groups), viewed=bool(view))
+    if mode == "multilabel":
+        groups = [group for group in groups if declared.ground not in [c.id for c in group[1]]]
     shown = groups[1:] if mode == "binary" else groups
     task = _task(request, mode, shown)
     table = np.full(LARGEST_ID + 1, UNKNOWN, dtype=np.int16)
+    table[[c.id for c in real]] = NOTHING
     table[sorted(ignored)] = task.ignore_index
     for index, (_, members) in enumerate(groups):
         table[[c.id for c in members]] = index

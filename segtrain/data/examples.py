@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from segtrain.data.classes import ClassMap, ids_in
-from segtrain.data.listing import Item
+from segtrain.data.listing import Item, Layered
 from segtrain.data.masks import MaskRules
 from segtrain.data.reading import Reading
 from segtrain.data.sampling import Pixels, Places
-from segtrain.data.scan import read_pair
-from segtrain.data.source import Array, Window
+from segtrain.data.scan import read_pair, read_pixels
+from segtrain.data.source import Array, Window, cut
 from segtrain.errors import UserError
 
 
@@ -43,14 +43,22 @@ class FileExamples:
 
         Of a window of a TIFF in tiles or strips, no more is decoded than it touches.
         """
-        item, (height, width) = self._items[index], self.sizes[index]
-        image, ids = read_pair(item, (height, width), window, self._rules, self._reading)
-        unknown = self._class_map.unknown(ids_in(ids))
-        wanted = (height, width) if window is None else (window.height, window.width)
-        if unknown or not image.shape[:2] == ids.shape == wanted:
-            found = f"{ids.shape[1]} x {ids.shape[0]} pixels, unknown ids {unknown}"
-            raise UserError(f"{where(item)}: image or mask has changed since the start ({found}); start again")
+        item, size = self._items[index], self.sizes[index]
+        if self._class_map.task.mode == "multilabel" and isinstance(item.label, Layered):
+            image = read_pixels(item, size, window, self._reading)
+            layers = item.label.layers(size, self._rules)
+            _, mask = cut(image, self._class_map.apply_layers(layers), window)
+            self._refuse_change(item, image, mask, layers.ids, window or Window(0, 0, *size))
+            return image, mask
+        image, ids = read_pair(item, size, window, self._rules, self._reading)
+        self._refuse_change(item, image, ids, ids_in(ids), window or Window(0, 0, *size))
         return image, self._class_map.apply(ids)
+
+    def _refuse_change(self, item: Item, image: Array, mask: Array, ids: Sequence[int], wanted: Window) -> None:
+        unknown = self._class_map.unknown(ids)
+        if unknown or not image.shape[:2] == mask.shape[-2:] == (wanted.height, wanted.width):
+            found = f"{mask.shape[-1]} x {mask.shape[-2]} pixels, unknown ids {unknown}"
+            raise UserError(f"{where(item)}: image or mask has changed since the start ({found}); start again")
 
 
 def where(item: Item) -> str:

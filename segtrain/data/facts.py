@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from segtrain.data.classes import ClassMap
 from segtrain.data.examples import where
 from segtrain.data.listing import SPLITS, Item
+from segtrain.data.overlaps import pixels_of
 from segtrain.data.reading import Reading
 from segtrain.data.sampling import Pixels, merge_places
 from segtrain.data.scan import SHOWN, Finding, Found
@@ -57,7 +58,7 @@ def unknown_ids(found: Iterable[Found], class_map: ClassMap) -> list[str]:
         f"{where(item)}: ids {unknown} are none of the classes ({class_map.origin}); "
         "declare them there, or ignore them with data.ignore_ids"
         for item, finding in found
-        if (unknown := class_map.unknown(finding.ids))
+        if (unknown := class_map.unknown({*finding.ids, *(i for ids, _ in finding.shared for i in ids)}))
     ]
 
 
@@ -65,17 +66,18 @@ def class_stats(findings: Sequence[Finding], class_map: ClassMap) -> ClassStats:
     """Class statistics of the scanned masks, by canonical class."""
     task = class_map.task
     classes = [1] if task.mode == "binary" else list(range(task.num_classes))
-    positives, present, valid = [0] * len(classes), [0] * len(classes), 0
+    positives, present, valid = ([0] * len(classes) for _ in range(3))
     for finding in findings:
-        by_class: Counter[int] = Counter()
-        for file_id, pixels in finding.ids.items():
-            by_class[int(class_map.table[file_id])] += pixels
-        labelled = finding.size[0] * finding.size[1] - by_class[task.ignore_index]
-        valid += labelled
+        counted = pixels_of(finding, class_map)
+        ignored = sum(pixels for ids, pixels in counted if task.ignore_index in ids)
         for place, index in enumerate(classes):
-            positives[place] += by_class[index]
-            present[place] += labelled if by_class[index] else 0
-    return ClassStats(positives, [valid] * len(classes), present, len(findings))
+            of_class = [(ids, pixels) for ids, pixels in counted if index in ids]
+            hidden = sum(pixels for ids, pixels in of_class if task.ignore_index in ids)  # a yes is a label there
+            labelled = finding.size[0] * finding.size[1] - ignored + hidden
+            valid[place] += labelled
+            positives[place] += sum(pixels for _, pixels in of_class)
+            present[place] += labelled if of_class else 0
+    return ClassStats(positives, valid, present, len(findings))
 
 
 def ids_noted(training: Sequence[Finding], stats: ClassStats) -> list[str]:
@@ -88,6 +90,8 @@ def ids_noted(training: Sequence[Finding], stats: ClassStats) -> list[str]:
 
 def fingerprint(splits: Splits, class_map: ClassMap, reading: Reading) -> str:
     """Changes with the files' names, weights, sizes and contents (through their sums), the classes and the reader."""
-    files = [(split, i.id, i.weight, f.size, f.total, f.ids) for split, found in splits.items() for i, f in found]
+    files = [
+        (split, i.id, i.weight, f.size, f.total, f.ids, f.shared) for split, found in splits.items() for i, f in found
+    ]
     settings = (reading.reader, reading.content, str(class_map.task), str(class_map.table.tolist()))
     return f"{derive(*settings, str(files)):016x}"

@@ -31,6 +31,7 @@ from segtrain.data.facts import (
 from segtrain.data.headers import MAX_PIXELS
 from segtrain.data.listing import Layout, Listing
 from segtrain.data.masks import MaskRules, color_ids
+from segtrain.data.overlaps import overlap_note
 from segtrain.data.reading import Reading
 from segtrain.data.sampling import NOWHERE, Places, Sampling
 from segtrain.data.scan import Found, mean_and_std, refuse, scan, state
@@ -236,6 +237,7 @@ class FileData:
                 *survey.listing.notes,
                 *notes,
                 *dropped_alpha(survey.sound),
+                *overlap_note(training, class_map),
                 f"classes from {class_map.origin}",
                 *ids_noted(training, stats),
             ],
@@ -250,7 +252,9 @@ class FileData:
         Raises:
             UserError: nothing to learn, or a request that contradicts the data.
         """
-        declared = read_declared(self.folder) or survey.listing.declared or self._undeclared(splits, task)
+        own = survey.listing.declared
+        objects = own is not None and own.ground is not None  # such a layout has settled ids and names by itself
+        declared = (own if objects else read_declared(self.folder) or own) or self._undeclared(splits, task)
         return build_class_map(declared, task, self.ignored, self.classes)
 
     def _undeclared(self, splits: Splits, task: Mapping[str, Any]) -> Declared:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from segtrain.data.classes import Declared
 from segtrain.data.masks import IdArray, MaskRules, read_mask
+from segtrain.data.raster import Layers
 from segtrain.data.source import Window
 
 SPLITS = ("train", "val", "test")
@@ -42,6 +43,15 @@ class Label(Protocol):
         Raises:
             UserError: missing, damaged or not usable; the sentence names the file.
         """
+        ...
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """What a Label has in addition where its objects may overlap; multilabel tasks read this instead."""
+
+    def layers(self, size: tuple[int, int], rules: MaskRules) -> Layers:
+        """Where each id is, whether or not another is there too; arguments and errors as Label.read."""
         ...
 
 

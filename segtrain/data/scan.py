@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from segtrain.data.combinations import NO_LAYERS, combinations_of, hidden_places
 from segtrain.data.headers import Header, Size
-from segtrain.data.listing import Item, MaskFile
+from segtrain.data.listing import Item, Layered, MaskFile
 from segtrain.data.masks import IdArray, MaskRules
 from segtrain.data.readers import DEFAULT, is_transparent, read_header, read_image, read_window
 from segtrain.data.reading import Reading
@@ -42,7 +43,8 @@ class Finding:
         size: (height, width) in pixels; (0, 0) where the image is faulty.
         total: per channel, sum over the pixels of value / 255.
         squared: per channel, sum of its square.
-        ids: pixels of each id in the mask.
+        ids: pixels of each id in the mask; of objects that overlap, the one on top counts.
+        shared: ids and number of the pixels of each combination, where objects of several ids overlap or could.
         places: (row, column) of up to PLACES pixels of each id, drawn at random: where to crop to meet it.
         digest: of the decoded image: equal for equal pixels.
         gist: 64 bits that change little where the image changes little (difference hash), as 16 hex digits.
@@ -61,6 +63,12 @@ class Finding:
     fault: str = ""
     depth: str = "uint8"
     transparent: bool = False
+    shared: Sequence[tuple[Sequence[int], int]] = ()
+
+    @property
+    def combinations(self) -> list[tuple[Sequence[int], int]]:
+        """All ids that a pixel has, with the number of such pixels."""
+        return list(self.shared) or [([index], pixels) for index, pixels in self.ids.items()]
 
 
 Found = tuple[Item, Finding]
@@ -99,6 +107,7 @@ def look(item: Item, rules: MaskRules, reading: Reading = DEFAULT) -> Finding:
             check_sizes(item, image, mask)
             tally.add(image, mask, 0 if window is None else window.top)
         transparent = reading.channels != "native" and is_transparent(item.image, header)
+        layers = item.label.layers(size, rules) if isinstance(item.label, Layered) else NO_LAYERS
     except UserError as error:
         return Finding(fault=str(error))
     return Finding(
@@ -106,11 +115,12 @@ def look(item: Item, rules: MaskRules, reading: Reading = DEFAULT) -> Finding:
         total=tally.total.tolist(),
         squared=tally.squared.tolist(),
         ids=dict(sorted(tally.ids.items())),
-        places=dict(sorted(tally.places.items())),
+        places=hidden_places(layers, derive(item.id)) | dict(sorted(tally.places.items())),
         digest=tally.digest,
         gist=tally.gist,
         depth=str(image.dtype) if image.dtype == np.uint8 else "float32",
         transparent=transparent,
+        shared=combinations_of(layers),
     )
 
 
@@ -130,13 +140,15 @@ def read_pair(
     Raises:
         UserError: one of them cannot be read.
     """
+    mask = item.label.read(size, rules) if window is None else _part(item, size, window, rules)
+    return read_pixels(item, size, window, reading, verify), mask
+
+
+def read_pixels(item: Item, size: Size, window: Window | None, reading: Reading, verify: bool = False) -> Array:
+    """The image of an item, or a part of it; see read_pair."""
     if window is None:
-        image = read_image(item.image, reading, size, item.page, verify)
-        mask = item.label.read(size, rules)
-    else:
-        image = read_window(item.image, window, size, reading, item.page)
-        mask = _part(item, size, window, rules)
-    return image, mask
+        return read_image(item.image, reading, size, item.page, verify)
+    return read_window(item.image, window, size, reading, item.page)
 
 
 def check_sizes(item: Item, image: Array, mask: IdArray) -> None:
@@ -248,7 +260,8 @@ def _finding(fields: dict[str, Any]) -> Finding:
     places = {int(i): [(y, x) for y, x in found] for i, found in fields["places"].items()}
     sums = (fields["total"], fields["squared"])
     rest = {key: fields[key] for key in ("digest", "gist", "fault", "depth", "transparent")}
-    return Finding((height, width), *sums, ids, places, **rest)
+    shared = [(list(map(int, held)), int(pixels)) for held, pixels in fields["shared"]]
+    return Finding((height, width), *sums, ids, places, **rest, shared=shared)
 
 
 def _save(kept: Path, findings: dict[str, Finding]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -19,6 +19,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from segtrain.data.listing import Item
 from segtrain.data.masks import IdArray, MaskRules
@@ -27,9 +28,14 @@ from segtrain.data.source import Array
 from segtrain.errors import UserError
 from segtrain.seeds import derive
 
-FORMAT = 3  # of the kept findings; raise it when a field changes its meaning
+FORMAT = 4  # of the kept findings; raise it when a field changes its meaning
 PLACES = 8  # kept of each id: enough that crops differ, and 100,000 findings still fit into memory
 SHOWN = 20  # faults listed in one message
+EXACT = 1 << 24  # pixels up to which OpenCV's histogram, of float32, counts exactly
+MANY = 32  # ids of a mask above which one sort is quicker than a look for each
+BITS = (8, 9)  # of a gist: means in 8 rows of 9, each compared to its right neighbour
+
+Progress = Callable[[int, int], None]  # (files done, files in all)
 
 
 @dataclass(frozen=True)
@@ -57,20 +63,26 @@ class Finding:
     fault: str = ""
 
 
-def scan(items: Sequence[Item], rules: MaskRules, kept: Path | None = None) -> list[Finding]:
+def scan(
+    items: Sequence[Item], rules: MaskRules, kept: Path | None = None, progress: Progress | None = None
+) -> list[Finding]:
     """Look through all items, in order.
 
     Args:
         items: images with their labels.
         rules: how mask files become ids.
         kept: file with the findings of an earlier scan, used for files that have not changed and rewritten.
+        progress: told after each item that is looked at.
     """
     known = _load(kept)
     keys = [_key(item, rules) for item in items]
     missing = [(key, item) for key, item in zip(keys, items, strict=True) if key not in known]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders release the interpreter's lock
         fresh = pool.map(lambda entry: look(entry[1], rules), missing)
-        known |= {key: finding for (key, _), finding in zip(missing, fresh, strict=True)}
+        for done, ((key, _), finding) in enumerate(zip(missing, fresh, strict=True), 1):
+            known[key] = finding
+            if progress is not None:
+                progress(done, len(missing))
     if kept is not None and missing:
         _save(kept, {key: known[key] for key in keys if not known[key].fault})  # a fault may be mended by chmod alone
     return [known[key] for key in keys]
@@ -90,39 +102,62 @@ def look(item: Item, rules: MaskRules) -> Finding:
             )
     except UserError as error:
         return Finding(fault=str(error))
-    values = image.reshape(-1, image.shape[2])
-    levels = np.stack([np.bincount(channel, minlength=256) for channel in values.T])  # exact, and less memory
+    levels = np.stack([histogram(image, channel) for channel in range(image.shape[2])])
     scale = np.arange(256) / 255
-    ids, counts = np.unique(mask, return_counts=True)
+    ids = count_ids(mask)
     return Finding(
         size=(int(mask.shape[0]), int(mask.shape[1])),
         total=(levels @ scale).tolist(),
         squared=(levels @ scale**2).tolist(),
-        ids=dict(zip(ids.tolist(), counts.tolist(), strict=True)),
-        places=places_of(mask, derive(item.id)),
+        ids=ids,
+        places=places_of(mask, ids, derive(item.id)),
         digest=hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).hexdigest(),
         gist=gist_of(image),
     )
 
 
-def places_of(mask: IdArray, seed: int) -> dict[int, list[tuple[int, int]]]:
-    """(row, column) of up to PLACES random pixels of each id of a mask [H, W]."""
-    flat = mask.ravel()
-    order = np.argsort(flat, kind="stable")
-    ids, starts, counts = np.unique(flat[order], return_index=True, return_counts=True)
-    random = np.random.default_rng(seed)
-    found = {}
-    for index, start, count in zip(ids.tolist(), starts.tolist(), counts.tolist(), strict=True):
-        chosen = order[start + random.choice(count, min(PLACES, count), replace=False)]
-        found[index] = [divmod(place, mask.shape[1]) for place in np.sort(chosen).tolist()]
+def histogram(image: Array, channel: int = 0) -> npt.NDArray[np.int64]:
+    """Pixels of each value of a channel of an 8-bit image [H, W, C]: OpenCV counts without the interpreter's lock."""
+    rows = max(1, EXACT // image.shape[1])
+    strips = (image[top : top + rows] for top in range(0, image.shape[0], rows))
+    counts = [cv2.calcHist([strip], [channel], None, [256], [0, 256]) for strip in strips]
+    return np.sum([count.ravel().astype(np.int64) for count in counts], axis=0, dtype=np.int64)
+
+
+def count_ids(mask: IdArray) -> dict[int, int]:
+    """Pixels of each id of a mask [H, W]."""
+    if mask.dtype != np.uint8:
+        ids, counts = np.unique(mask, return_counts=True)
+        return dict(zip(ids.tolist(), counts.tolist(), strict=True))
+    pixels = histogram(np.ascontiguousarray(mask)[..., None])
+    return {int(index): int(pixels[index]) for index in np.flatnonzero(pixels)}
+
+
+def places_of(mask: IdArray, ids: dict[int, int], seed: int) -> dict[int, list[tuple[int, int]]]:
+    """(row, column) of up to PLACES random pixels of each id of a mask [H, W].
+
+    Args:
+        mask: of ids.
+        ids: pixels of each id in it.
+        seed: equal seeds give equal places.
+    """
+    flat, random, found = mask.ravel(), np.random.default_rng(seed), {}
+    order = np.argsort(flat, kind="stable") if len(ids) > MANY else None
+    start = 0
+    for index, count in sorted(ids.items()):
+        which = random.choice(count, min(PLACES, count), replace=False)
+        places = np.flatnonzero(flat == index)[which] if order is None else order[start + which]
+        found[index] = [divmod(place, mask.shape[1]) for place in np.sort(places).tolist()]
+        start += count
     return found
 
 
 def gist_of(image: Array) -> str:
     """Difference hash: whether each of 8 x 9 mean greys is brighter than its right neighbour."""
-    grey = image.mean(2, dtype=np.float32)
-    small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
-    return np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex()
+    rows, columns = BITS
+    small = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA).reshape(rows, columns, -1)
+    grey = small.sum(2, dtype=np.float64)
+    return np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes().hex()
 
 
 def refuse(what: str, faults: Sequence[str]) -> None:

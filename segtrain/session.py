@@ -202,9 +202,9 @@ def _written(folder: Path, new: bool, request: Request, parts: Parts) -> Iterato
 
 
 def _from_anywhere(word: str) -> str:
-    """data.root=... as an absolute path, so that a run is evaluated and continued from any folder."""
+    """data.root=... and data.exclude=... as absolute paths: a run is evaluated and continued from any folder."""
     key, _, value = word.partition("=")
-    if key != "data.root":
+    if key not in ("data.root", "data.exclude") or value == "null":
         return word
     path = value.strip("'\"")
     return f"{key}={Path(path).expanduser().resolve()}"

@@ -18,11 +18,13 @@ import numpy as np
 from segtrain import checks
 from segtrain.data.cache import RamCache
 from segtrain.data.classes import ClassMap, Declared, build_class_map, declared_from_ids, read_declared
+from segtrain.data.exclude import leave_out, read_excluded
 from segtrain.data.listing import SPLITS, Item, Layout, Listing
 from segtrain.data.masks import MaskRules
 from segtrain.data.readers import READERS, read_image
-from segtrain.data.scan import Finding, mean_and_std, refuse, scan
+from segtrain.data.scan import Finding, Progress, mean_and_std, refuse, scan
 from segtrain.data.source import Array, DataSource, Examples, Window, cut
+from segtrain.data.twins import leak_warning
 from segtrain.errors import UserError
 from segtrain.seeds import derive
 from segtrain.task import ClassStats
@@ -69,6 +71,7 @@ class FileData:
         classes: view on the classes, {id or name in the files: new name}; see build_class_map.
         cache: "ram" keeps decoded images in memory, "none" reads them anew each time.
         cache_gb: most memory for it, in GiB, per split and loading process.
+        exclude: text file of paths below root to leave out, see exclude.py; None leaves nothing out.
         scan_dir: where the findings of the scan are kept for the next run; None keeps nothing.
 
     Raises:
@@ -83,6 +86,7 @@ class FileData:
     classes: Mapping[int | str, str] | None = None
     cache: str = "ram"
     cache_gb: float = 2.0
+    exclude: str | None = None
     scan_dir: str | None = None
 
     def __post_init__(self) -> None:
@@ -109,8 +113,12 @@ class FileData:
         """How pixel values of mask files become ids."""
         return MaskRules()
 
-    def survey(self) -> Survey:
+    def survey(self, progress: Progress | None = None, anew: bool = False) -> Survey:
         """Find all items and decode each once; what is wrong is recorded, not raised.
+
+        Args:
+            progress: told after each file.
+            anew: look at files again that have not changed since the last time.
 
         Raises:
             UserError: no such folder, or nothing of the layout in it.
@@ -118,8 +126,10 @@ class FileData:
         if not self.folder.is_dir():
             raise UserError(f"data.root={self.folder}: no such folder; give the one that holds images and masks")
         listing = self.layout.find(self.folder)
+        if self.exclude is not None:
+            listing = leave_out(listing, self.folder, read_excluded(Path(self.exclude).expanduser()))
         kept = Path(self.scan_dir) / f"{derive(str(self.folder.resolve())):x}.json" if self.scan_dir else None
-        findings = scan(listing.items, self.rules, kept)
+        findings = scan(listing.items, self.rules, kept, progress, anew)
         return Survey(self.folder, listing, list(zip(listing.items, findings, strict=True)))
 
     def open(self, task: Mapping[str, Any]) -> DataSource:
@@ -151,6 +161,7 @@ class FileData:
             std=std,
             fingerprint=fingerprint(splits, class_map, self.reader),
             notes=[*survey.listing.notes, f"classes from {class_map.origin}"],
+            warnings=[*survey.listing.warnings, *leak_warning(survey.sound)],
         )
 
     def class_map(self, survey: Survey, task: Mapping[str, Any]) -> ClassMap:

@@ -6,7 +6,6 @@ root/dataset.json or root/classes.txt                (optional: class ids, names
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +56,6 @@ def match(images: Path, masks: Path, split: str) -> tuple[list[Item], list[str]]
 
 def _by_stem(folder: Path, suffixes: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in (*suffixes, *IMAGE_SUFFIXES) and p.name[0] != ".")
-    counted = Counter(path.stem for path in files)
-    twice = [f"{folder}: {stem} stands there {n} times, in different formats" for stem, n in counted.items() if n > 1]
-    return {path.stem: path for path in files}, twice
+    found = {path.stem: path for path in files}
+    others = [path for path in files if found[path.stem] != path]
+    return found, [f"{path}: stands there twice, as {found[path.stem].name} too; remove one" for path in others]

@@ -64,7 +64,11 @@ class Finding:
 
 
 def scan(
-    items: Sequence[Item], rules: MaskRules, kept: Path | None = None, progress: Progress | None = None
+    items: Sequence[Item],
+    rules: MaskRules,
+    kept: Path | None = None,
+    progress: Progress | None = None,
+    anew: bool = False,
 ) -> list[Finding]:
     """Look through all items, in order.
 
@@ -73,8 +77,9 @@ def scan(
         rules: how mask files become ids.
         kept: file with the findings of an earlier scan, used for files that have not changed and rewritten.
         progress: told after each item that is looked at.
+        anew: look at all items, unchanged ones too: a file can rot without a new date.
     """
-    known = _load(kept)
+    known = {} if anew else _load(kept)
     keys = [_key(item, rules) for item in items]
     missing = [(key, item) for key, item in zip(keys, items, strict=True) if key not in known]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders release the interpreter's lock
@@ -119,9 +124,11 @@ def look(item: Item, rules: MaskRules) -> Finding:
 def histogram(image: Array, channel: int = 0) -> npt.NDArray[np.int64]:
     """Pixels of each value of a channel of an 8-bit image [H, W, C]: OpenCV counts without the interpreter's lock."""
     rows = max(1, EXACT // image.shape[1])
-    strips = (image[top : top + rows] for top in range(0, image.shape[0], rows))
-    counts = [cv2.calcHist([strip], [channel], None, [256], [0, 256]) for strip in strips]
-    return np.sum([count.ravel().astype(np.int64) for count in counts], axis=0, dtype=np.int64)
+    strips = (np.asarray(image[top : top + rows], np.uint8) for top in range(0, image.shape[0], rows))
+    pixels = np.zeros(256, np.int64)
+    for strip in strips:
+        pixels += cv2.calcHist([strip], [channel], None, [256], [0, 256]).ravel().astype(np.int64)
+    return pixels
 
 
 def count_ids(mask: IdArray) -> dict[int, int]:
@@ -155,7 +162,9 @@ def places_of(mask: IdArray, ids: dict[int, int], seed: int) -> dict[int, list[t
 def gist_of(image: Array) -> str:
     """Difference hash: whether each of 8 x 9 mean greys is brighter than its right neighbour."""
     rows, columns = BITS
-    small = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA).reshape(rows, columns, -1)
+    small = cv2.resize(np.asarray(image, np.uint8), (columns, rows), interpolation=cv2.INTER_AREA).reshape(
+        rows, columns, -1
+    )
     grey = small.sum(2, dtype=np.float64)
     return np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes().hex()
 

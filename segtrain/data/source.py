@@ -66,6 +66,8 @@ class DataSource:
         mean: per channel, in [0, 1], of the training split.
         std: per channel, in [0, 1], of the training split.
         fingerprint: changes when the files, the classes or the reader change.
+        notes: what the user should know of how the data was read.
+        warnings: a sentence for each thing that looks wrong but does not stop a training.
     """
 
     name: str
@@ -77,6 +79,7 @@ class DataSource:
     std: Sequence[float]
     fingerprint: str
     notes: Sequence[str] = field(default=())
+    warnings: Sequence[str] = field(default=())
 
 
 def cut(image: Array, mask: Array, window: Window | None) -> tuple[Array, Array]:

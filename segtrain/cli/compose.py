@@ -32,7 +32,10 @@ from segtrain.cli.conf import CONF, groups, options, top_keys
 from segtrain.errors import UserError
 
 # Their values are paths, in which characters that mean something to Hydra need no quotes from the user.
-PATH_KEYS = ("run", "input", "output", "output_dir", "resume", "init_from", "data.root", "model.encoder_weights")
+PATH_KEYS = (
+    "run", "input", "output", "output_dir", "resume", "init_from", "data.root", "data.exclude", "exclude", "write",
+    "model.encoder_weights",
+)  # fmt: skip
 NEEDED = {"run", "input", "output", "output_dir", "data.root"}  # of predict; elsewhere output may be null
 SWEPT_TEXTS = ("data.root", "init_from", "model.encoder_weights", "name")  # whose commas separate values with -m
 TEXTS = (*PATH_KEYS, "name")

@@ -11,8 +11,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from segtrain import checks
-from segtrain.build import build
+from segtrain.build import build, settle_loss
 from segtrain.data import DataSource
+from segtrain.data.diagnose import Choice
 from segtrain.datamodule import SegmentationDataModule
 from segtrain.errors import UserError
 from segtrain.metrics import CalibrationProbe, SegmentationMetrics
@@ -44,12 +45,21 @@ class Request:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a configuration was built into; `config` has the data's task and statistics filled in."""
+    """What a configuration was built into.
+
+    Args:
+        config: with the data's task and statistics filled in, and the loss that `loss=auto` chose.
+        source: the data.
+        module: net, loss and optimizer.
+        data: the loaders.
+        choice: of `loss=auto`; None where a loss was given.
+    """
 
     config: DictConfig
     source: DataSource
     module: SegmentationModule
     data: SegmentationDataModule
+    choice: Choice | None = None
 
 
 def assemble(request: Request) -> Parts:
@@ -67,6 +77,7 @@ def assemble(request: Request) -> Parts:
     with open_dict(config):
         config.task = {"_target_": "segtrain.task.Task", **_plain_fields(source.task)}
         config.stats = {"_target_": "segtrain.task.ClassStats", **_plain_fields(source.stats)}
+    choice = settle_loss(config, source.task, source.stats)
     _check_settings(config, source.task)
     _check_start(config)
     seed_torch(derive(config.seed, "init"))
@@ -84,7 +95,7 @@ def assemble(request: Request) -> Parts:
         record | {"fingerprint": source.fingerprint},
         **plain(config.metrics),
     )
-    return Parts(config, source, module, _datamodule(config, source, allow))
+    return Parts(config, source, module, _datamodule(config, source, allow), choice)
 
 
 def _check_settings(config: DictConfig, task: Task) -> None:

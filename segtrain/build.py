@@ -15,9 +15,11 @@ from typing import Any
 
 import hydra.utils
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from segtrain.data.diagnose import Choice, choose_loss
 from segtrain.errors import UserError
+from segtrain.task import ClassStats, Task
 
 BUILDERS = {
     "segtrain.augment.build_augmentation",
@@ -80,6 +82,27 @@ def build(node: Any, key: str, allow: Iterable[str] = ()) -> Any:
         if isinstance(cause, UserError):
             raise cause from error
         raise UserError(f"{key}: {' '.join(str(cause or error).split())[:400]}") from error
+
+
+def settle_loss(config: DictConfig, task: Task, stats: ClassStats) -> Choice | None:
+    """With loss=auto, put the loss that the training set calls for into the configuration.
+
+    Args:
+        config: whose `loss` is replaced.
+        task: what is segmented.
+        stats: of the training set.
+
+    Returns:
+        What was chosen; None where a loss was given.
+    """
+    if "choices" not in config.loss:
+        return None
+    choice = choose_loss(task, stats)
+    with open_dict(config):
+        config.loss = config.loss.choices[choice.loss]
+        for key, value in choice.settings.items():
+            OmegaConf.update(config.loss, key, value)
+    return choice
 
 
 def targets(node: Any, key: str) -> Iterator[tuple[str, str]]:

@@ -7,12 +7,15 @@ import logging
 import math
 import os
 import sys
+import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from segtrain.task import Task
@@ -81,6 +84,32 @@ def log_to(path: Path) -> logging.Handler:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     log.addHandler(handler)
     return handler
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    """Bars on a terminal, one for each thing that takes time; elsewhere a line when it is done.
+
+    Yields:
+        A function that takes what is done and gives one that is told (done, in all).
+    """
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bars:
+
+        def begin(what: str) -> Callable[[int, int], None]:
+            task, started = bars.add_task(what, total=None), time.perf_counter()
+
+            def tell(done: int, whole: int) -> None:
+                bars.update(task, completed=done, total=whole)
+                if done == whole and not console.is_terminal:
+                    log.info(f"looked through {whole} {what} in {time.perf_counter() - started:.1f} s")
+
+            return tell
+
+        yield begin
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:

@@ -185,6 +185,8 @@ def _summary(
     names = {group: request.choices.get(group) for group in ("loss", "aug", "model")}
     settings = {"lr": config.lr, "batch_size": config.batch_size, "epochs": config.epochs, "seed": config.seed}
     summary = {"status": "done", "command": shlex.join(sys.argv), **names, **settings, "data": parts.source.name}
+    if parts.choice is not None:
+        summary |= {"loss_chosen": parts.choice.loss, "loss_reason": parts.choice.reason}
     summary |= summarize(folder / "metrics.csv", config.monitor, config.monitor_mode, scores)
     logger = trainer.loggers[0]
     if trainer.is_global_zero and isinstance(logger, EventFile):
@@ -207,7 +209,9 @@ def _headline(parts: Parts, request: Request, folder: Path, resume: Resume | Non
         f"data   {source.name}: {counts} images; {source.task.mode}: {names}{notes}\n"
         f"{absence(source)}"
         f"model  {request.choices.get('model')}, {parameters:.1f} M parameters; loss {_loss_in_words(parts, request)}\n"
+        f"{_chosen(parts)}"
         f"{_derived(parts)}"
+        f"{_warned(parts)}"
         f"run    {how} {folder}"
     )
 
@@ -215,6 +219,8 @@ def _headline(parts: Parts, request: Request, folder: Path, resume: Resume | Non
 def _loss_in_words(parts: Parts, request: Request) -> str:
     """The loss; of a combination also its terms and their weights."""
     loss, name = parts.module.loss, str(request.choices.get("loss"))
+    if parts.choice is not None:
+        name = f"auto, here {parts.choice.loss}"
     if not isinstance(loss, Combo):
         return name
     loss.epoch = 0
@@ -238,6 +244,16 @@ def _derived(parts: Parts) -> str:
             pairs = [f"{name} {value:.3g}" for name, value in zip(parts.source.task.names, values, strict=True)]
             lines.append(f"       {key} from the training set: {listed(pairs, most=40)}\n")
     return "".join(lines)
+
+
+def _chosen(parts: Parts) -> str:
+    """Why `loss=auto` chose what it did; a line, or nothing."""
+    return "" if parts.choice is None else f"       loss=auto: {parts.choice.reason}\n"
+
+
+def _warned(parts: Parts) -> str:
+    """What looks wrong in the data; a line for each, or nothing."""
+    return "".join(f"warning: {sentence}\n" for sentence in parts.source.warnings)
 
 
 def _closing(parts: Parts, folder: Path, tested: Path, scores: Mapping[str, float], summary: Mapping[str, Any]) -> str:

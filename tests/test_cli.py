@@ -76,7 +76,7 @@ def test_the_overview_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> 
         (["=3"], ["cannot read '=3'", "key=value"]),
         (["name='my run"], ["as in \"name='my run'\""]),
         (["loss=bce,dice"], ["loss=bce,dice: several values need -m"]),
-        (["loss=null"], ["loss=null: no such option; loss has: balanced_bce"]),
+        (["loss=null"], ["loss=null: no such option; loss has: auto, balanced_bce"]),
         (["~loss"], ["~loss: nothing runs without loss"]),
         (["name=${nope}"], ["name: Interpolation key 'nope' not found"]),
         (["output_dir="], ["output_dir is empty; give a path"]),

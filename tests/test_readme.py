@@ -49,7 +49,8 @@ def small(command: str, folder: Path) -> list[str]:
     if words[0] not in ("train", "evaluate", "predict"):
         return words
     if words[0] == "train" and not any(word.startswith(("resume=", "--help")) for word in words):
-        words += SMALL + ([] if any(word.startswith("data=") for word in words) else tiny.SYNTHETIC)
+        in_files = any(word.startswith(("data=", "+experiment=")) for word in words)
+        words += SMALL + ([] if in_files else tiny.SYNTHETIC)
         words += [] if any(word.startswith("model=") for word in words) else tiny.NET
         words = [word.replace("tu-convnext_tiny", "resnet18") for word in words]
         words += ["callbacks.pictures.samples=1"]

@@ -18,6 +18,11 @@ COMMANDS = {
     "train": ("segtrain.cli.training", "train", "train a net, score it on the test split"),
     "evaluate": ("segtrain.cli.training", "evaluate", "score a trained net on a split"),
     "predict": ("segtrain.cli.prediction", "predict", "make masks of images"),
+    "check": (
+        "segtrain.cli.data",
+        "check",
+        "look through a data set: what is in it, what is wrong, what to train with",
+    ),
     "test-loss": ("segtrain.cli.losses", "test_loss", "try a loss on everything that losses must do"),
     "explain": ("segtrain.cli.losses", "explain", "show what losses do, as a table and a picture"),
     "ls": ("segtrain.cli.files", "ls", "list configuration groups, or the options of one"),
@@ -34,7 +39,7 @@ SHOWING: dict[str, tuple[str, ...]] = {
 }
 HOW_SHOWN = ("--resolve", "--package", "-p")  # of --cfg
 HYDRA_FLAGS = (*MULTIRUN, *SHOWING, *HOW_SHOWN)
-COMPOSED = ("train", "evaluate", "predict", "explain")  # commands that read configurations
+COMPOSED = ("train", "evaluate", "predict", "check", "explain")  # commands that read configurations
 
 
 @dataclass

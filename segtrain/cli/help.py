@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segtrain.cli import COMMANDS
+from segtrain.cli import COMMANDS, COMPOSED
 from segtrain.cli.conf import groups, options, summary_of
 
 EXAMPLES = {
@@ -14,6 +14,10 @@ EXAMPLES = {
     ),
     "evaluate": ("segtrain evaluate run=latest", "segtrain evaluate run=outputs/nuclei/RUN split=val"),
     "predict": ("segtrain predict run=latest input=images output=masks",),
+    "check": (
+        "segtrain check data=folder data.root=my_images",
+        "segtrain check data=folder data.root=my_images exclude=bad.txt write=myconf",
+    ),
     "test-loss": (
         "segtrain test-loss my_pkg.MyLoss scale=2.0",
         "segtrain test-loss focal gamma=3 modes=binary,multilabel",
@@ -48,12 +52,12 @@ def about(command: str) -> str:
     """What `segtrain COMMAND --help` prints: what it does, examples, groups with their options, settings."""
     lines = [f"segtrain {command}: {COMMANDS[command][2]}", "", "examples:"]
     lines += [f"  {example}" for example in EXAMPLES[command]]
-    if command in ("train", "evaluate"):
+    if command in ("train", "evaluate", "check"):
         lines += ["", "groups (GROUP=OPTION; `segtrain ls GROUP` says what each option is for):"]
         lines += [f"  {group:10} {', '.join(names)}" for group in groups() if (names := options(group))]
     if command == "explain":
         lines += ["", f"losses: {', '.join(options('loss'))}"]
-    if command in ("train", "evaluate", "predict", "explain"):
+    if command in COMPOSED:
         lines += ["", "settings (KEY=VALUE; --cfg job shows those of the groups too):"]
         lines += [f"  {line}" for line in summary_of(command)]
         lines += ["", FLAGS]

@@ -19,10 +19,11 @@ Splits = Mapping[str, Sequence[Found]]
 
 
 def by_split(found: Iterable[Found]) -> dict[str, list[Found]]:
-    """The items of each split that has any."""
+    """The items of each split that has any; those that are in none are left out."""
     splits: dict[str, list[Found]] = {split: [] for split in SPLITS}
     for item, finding in found:
-        splits[item.split].append((item, finding))
+        if item.split:
+            splits[item.split].append((item, finding))
     return {split: members for split, members in splits.items() if members}
 
 

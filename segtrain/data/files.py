@@ -17,6 +17,7 @@ from segtrain import checks
 from segtrain.data.cache import in_memory, on_disk
 from segtrain.data.classes import ClassMap, Declared, build_class_map, declared_from_ids, read_declared
 from segtrain.data.examples import FileExamples
+from segtrain.data.exclude import leave_out, read_excluded
 from segtrain.data.facts import (
     Splits,
     by_split,
@@ -34,9 +35,10 @@ from segtrain.data.masks import MaskRules, color_ids
 from segtrain.data.overlaps import overlap_note
 from segtrain.data.reading import Reading
 from segtrain.data.sampling import NOWHERE, Places, Sampling
-from segtrain.data.scan import Found, mean_and_std, refuse, scan, state
+from segtrain.data.scan import Found, Progress, mean_and_std, refuse, scan, state
 from segtrain.data.source import DataSource, Examples
 from segtrain.data.splits import Splitting, divide
+from segtrain.data.twins import leak_warning
 from segtrain.errors import UserError
 from segtrain.seeds import derive
 
@@ -85,6 +87,7 @@ class FileData:
         mask_threshold: see MaskRules.
         ignore_ids: id or ids of the mask files that carry no label, beside those the data set declares.
         classes: view on the classes, {id or name in the files: new name}; see build_class_map.
+        exclude: text file of paths below root to leave out, see exclude.py; None leaves nothing out.
         split: "given" by the layout, "random" or "kfold"; for it and the following see Splitting.
         val_share: of the divided images.
         test_share: where the layout has no test images.
@@ -137,6 +140,7 @@ class FileData:
     oversample: float = 0.0
     oversample_background: bool = False
     repeat: float | None = None
+    exclude: str | None = None
     scan_dir: str | None = None
 
     def __post_init__(self) -> None:
@@ -187,8 +191,12 @@ class FileData:
         kept = (self.split_file, self.split_dir)
         return Splitting(self.split, *shares, *folds, self.stratify, self.group, self.split_seed, *kept)
 
-    def survey(self) -> Survey:
+    def survey(self, progress: Progress | None = None, anew: bool = False) -> Survey:
         """Find all items and decode each once; what is wrong is recorded, not raised.
+
+        Args:
+            progress: told after each file.
+            anew: look at files again that have not changed since the last time.
 
         Raises:
             UserError: no such folder, or nothing of the layout in it.
@@ -196,8 +204,10 @@ class FileData:
         if not self.folder.is_dir():
             raise UserError(f"data.root={self.folder}: no such folder; give the one that holds images and masks")
         listing = self.layout.find(self.folder)
+        if self.exclude is not None:
+            listing = leave_out(listing, self.folder, read_excluded(Path(self.exclude).expanduser()))
         kept = Path(self.scan_dir) / f"{derive(str(self.folder.resolve())):x}.json" if self.scan_dir else None
-        findings = scan(listing.items, self.rules, kept, self.reading)
+        findings = scan(listing.items, self.rules, kept, self.reading, progress, anew)
         return Survey(self.folder, listing, list(zip(listing.items, findings, strict=True)))
 
     def open(self, task: Mapping[str, Any]) -> DataSource:
@@ -244,6 +254,7 @@ class FileData:
             dtype=training[0].depth,
             sampling=self.sampling,
             weights=[item.weight for item, _ in splits["train"]],
+            warnings=[*survey.listing.warnings, *leak_warning(found)],
         )
 
     def class_map(self, survey: Survey, splits: Splits, task: Mapping[str, Any]) -> ClassMap:

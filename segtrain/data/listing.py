@@ -113,12 +113,14 @@ class Listing:
         faults: a sentence for each thing that should be there and is not, or cannot be used.
         declared: classes that the layout itself knows (COCO's categories); None where files or masks say it.
         notes: what the user should know of how the folder was read.
+        warnings: a sentence for each thing that looks wrong but does not stop a training.
     """
 
     items: Sequence[Item]
     faults: Sequence[str] = ()
     declared: Declared | None = None
     notes: Sequence[str] = field(default=())
+    warnings: Sequence[str] = field(default=())
 
 
 def in_order(items: Iterable[Item]) -> list[Item]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,14 +126,9 @@ def _left(number: int) -> str:
 
 
 def _by_key(files: Sequence[Entry]) -> tuple[dict[str, Path], list[str]]:
-    counted = Counter(entry.key for entry in files)
     by_key = {entry.key: entry.path for entry in files}
-    twice = [
-        f"{by_key[key].parent}: {by_key[key].stem} stands there {number} times, in different formats"
-        for key, number in counted.items()
-        if number > 1
-    ]
-    return by_key, twice
+    others = [entry for entry in files if by_key[entry.key] != entry.path]
+    return by_key, [f"{e.path}: stands there twice, as {by_key[e.key].name} too; remove one" for e in others]
 
 
 def _no_mask(root: Path, pile: Pile, image: Path, key: str) -> str:

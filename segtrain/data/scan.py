@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -33,6 +33,11 @@ from segtrain.seeds import derive
 FORMAT = 4  # of the kept findings; raise it when a field changes its meaning
 BAND = 2**24  # pixels that are looked at together, of files that can be decoded in parts
 SHOWN = 20  # faults listed in one message
+EXACT = 1 << 24  # pixels up to which OpenCV's histogram, of float32, counts exactly
+MANY = 32  # ids of a mask above which one sort is quicker than a look for each
+BITS = (8, 9)  # of a gist: means in 8 rows of 9, each compared to its right neighbour
+
+Progress = Callable[[int, int], None]  # (files done, files in all)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,12 @@ Found = tuple[Item, Finding]
 
 
 def scan(
-    items: Sequence[Item], rules: MaskRules, kept: Path | None = None, reading: Reading = DEFAULT
+    items: Sequence[Item],
+    rules: MaskRules,
+    kept: Path | None = None,
+    reading: Reading = DEFAULT,
+    progress: Progress | None = None,
+    anew: bool = False,
 ) -> list[Finding]:
     """Look through all items, in order.
 
@@ -84,13 +94,18 @@ def scan(
         rules: how mask files become ids.
         kept: file with the findings of an earlier scan, used for files that have not changed and rewritten.
         reading: how image files become arrays.
+        progress: told after each item that is looked at.
+        anew: look at all items, unchanged ones too: a file can rot without a new date.
     """
-    known = _load(kept)
+    known = {} if anew else _load(kept)
     keys = [_key(item, rules, reading) for item in items]
     missing = {key: item for key, item in zip(keys, items, strict=True) if key not in known}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders release the interpreter's lock
         fresh = pool.map(lambda item: look(item, rules, reading), missing.values())
-        known |= dict(zip(missing, fresh, strict=True))
+        for done, (key, finding) in enumerate(zip(missing, fresh, strict=True), 1):
+            known[key] = finding
+            if progress is not None:
+                progress(done, len(missing))
     if kept is not None and missing:
         _save(kept, {key: known[key] for key in keys if not known[key].fault})  # a fault may be mended by chmod alone
     return [known[key] for key in keys]

@@ -78,6 +78,7 @@ class DataSource:
         dtype: of the images: uint8 in [0, 255], or float32 in [0, 1].
         sampling: which training images and crops are wanted.
         weights: how often each training image is drawn, relative to the others; empty: all alike.
+        warnings: a sentence for each thing that looks wrong but does not stop a training.
     """
 
     name: str
@@ -92,6 +93,7 @@ class DataSource:
     dtype: str = "uint8"
     sampling: Sampling = field(default=Sampling())
     weights: Sequence[float] = field(default=())
+    warnings: Sequence[str] = field(default=())
 
 
 def cut(image: Array, mask: Array, window: Window | None) -> tuple[Array, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +14,9 @@ from segtrain.data.masks import IdArray
 from segtrain.data.source import Array
 
 PLACES = 8  # kept of each id: enough that crops differ, and 100,000 findings still fit into memory
+EXACT = 1 << 24  # pixels up to which OpenCV's histogram, of float32, counts exactly
+MANY = 32  # ids of a mask above which one sort is quicker than a look for each
+MOST_CHANNELS = 4  # that OpenCV resizes together
 GIST = (9, 8)  # width and height of the picture that the difference hash is of
 Place = tuple[int, int]
 Sums = npt.NDArray[np.float64]
@@ -50,8 +54,9 @@ class Tally:
             self.places[index] = self._merged(self.places.get(index, []), self.ids[index], below, count)
             self.ids[index] += count
         self._digest.update(np.ascontiguousarray(image).data)
-        grey = image.mean(2, dtype=np.float32)
-        self._rows.append(cv2.resize(grey, (GIST[0], grey.shape[0]), interpolation=cv2.INTER_AREA))
+        few: npt.NDArray[Any] = np.ascontiguousarray(image[..., :MOST_CHANNELS])
+        narrow = cv2.resize(few, (GIST[0], few.shape[0]), interpolation=cv2.INTER_AREA)
+        self._rows.append(narrow.reshape(*narrow.shape[:2], -1).mean(2, dtype=np.float32))
 
     def _merged(self, kept: list[Place], before: int, fresh: list[Place], count: int) -> list[Place]:
         """Random places of the `before` + `count` pixels, of random ones of each."""
@@ -77,22 +82,41 @@ class Tally:
 
 def sums(image: Array) -> tuple[Sums, Sums]:
     """Per channel of [H, W, C], the sum of the values in [0, 1] and of their squares, float64."""
-    values = image.reshape(-1, image.shape[2])
     if image.dtype != np.uint8:
-        exact = values.astype(np.float64)
+        exact = image.reshape(-1, image.shape[2]).astype(np.float64)
         return exact.sum(0), (exact**2).sum(0)
-    levels = np.stack([np.bincount(channel, minlength=256) for channel in values.T])  # exact, and less memory
+    levels = np.stack([histogram(image, channel) for channel in range(image.shape[2])])
     scale = np.arange(256) / 255
     return levels @ scale, levels @ scale**2
 
 
+def histogram(image: Array, channel: int = 0) -> npt.NDArray[np.int64]:
+    """Pixels of each value of a channel of an 8-bit image [H, W, C]: OpenCV counts without the interpreter's lock."""
+    rows = max(1, EXACT // image.shape[1])
+    strips = (np.asarray(image[top : top + rows], np.uint8) for top in range(0, image.shape[0], rows))
+    pixels = np.zeros(256, np.int64)
+    for strip in strips:
+        pixels += cv2.calcHist([strip], [channel], None, [256], [0, 256]).ravel().astype(np.int64)
+    return pixels
+
+
+def count_ids(mask: IdArray) -> dict[int, int]:
+    """Pixels of each id of a mask [H, W]."""
+    if mask.dtype != np.uint8:
+        ids, counts = np.unique(mask, return_counts=True)
+        return dict(zip(ids.tolist(), counts.tolist(), strict=True))
+    pixels = histogram(np.ascontiguousarray(mask)[..., None])
+    return {int(index): int(pixels[index]) for index in np.flatnonzero(pixels)}
+
+
 def places_of(mask: IdArray, random: np.random.Generator) -> dict[int, tuple[int, list[Place]]]:
     """Of each id of a mask [H, W]: its pixels, and (row, column) of up to PLACES random ones of them."""
-    flat = mask.ravel()
-    order = np.argsort(flat, kind="stable")
-    ids, starts, counts = np.unique(flat[order], return_index=True, return_counts=True)
-    found = {}
-    for index, start, count in zip(ids.tolist(), starts.tolist(), counts.tolist(), strict=True):
-        chosen = order[start + random.choice(count, min(PLACES, count), replace=False)]
-        found[index] = (count, [divmod(place, mask.shape[1]) for place in np.sort(chosen).tolist()])
+    flat, found, ids = mask.ravel(), {}, count_ids(mask)
+    order = np.argsort(flat, kind="stable") if len(ids) > MANY else None
+    start = 0
+    for index, count in sorted(ids.items()):
+        which = random.choice(count, min(PLACES, count), replace=False)
+        places = np.flatnonzero(flat == index)[which] if order is None else order[start + which]
+        found[index] = (count, [divmod(place, mask.shape[1]) for place in np.sort(places).tolist()])
+        start += count
     return found

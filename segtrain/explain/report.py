@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from segtrain.build import build
+from segtrain.build import build, settle_loss
 from segtrain.contract.promise import Loss
 from segtrain.explain.curves import (
     PIXELS,
@@ -85,6 +85,7 @@ def build_for(config: DictConfig, task: Task, share: float, allow: Sequence[str]
     with open_dict(config):
         for key, value in (("task", task), ("stats", statistics(share, task))):
             config[key] = {"_target_": f"segtrain.task.{type(value).__name__}", **json.loads(json.dumps(asdict(value)))}
+    settle_loss(config, task, statistics(share, task))
     loss: Loss = build(config.loss, "loss", allow)
     return loss
 

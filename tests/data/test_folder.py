@@ -150,7 +150,7 @@ def test_unmatched_files_are_all_listed(root: Path) -> None:
     for fault in (
         f"{images / 'train' / 'bïld 1.png'}: no mask {masks / 'train' / 'bïld 1.png'}",
         f"{masks / 'val' / 'bïld 0.png'}: no image {images / 'val' / 'bïld 0.*'}",
-        f"{images / 'train'}: bïld 0 stands there 2 times",
+        f"{images / 'train' / 'bïld 0.JPG'}: stands there twice, as bïld 0.png too",
     ):
         assert fault in message
 

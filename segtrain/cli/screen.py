@@ -1,0 +1,118 @@
+"""What `segtrain check` prints: what was found, what is wrong, what to train with."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from segtrain.console import listed
+
+if TYPE_CHECKING:
+    from segtrain.data.check import Report
+    from segtrain.data.components import ClassFacts, Facts
+    from segtrain.data.diagnose import Advice
+    from segtrain.data.suspicions import Trouble
+
+MOST = 20  # troubles of one kind that are listed
+WIDTH = 110
+
+
+def screen(report: Report, advice: Sequence[Advice]) -> str:
+    """The whole text, without what to type next."""
+    parts = [found(report), troubles("error", report.errors), troubles("warning", report.warnings)]
+    return "\n\n".join(part for part in [*parts, diagnosis(advice)] if part)
+
+
+def found(report: Report) -> str:
+    """Images, sizes, ids and a table of the classes."""
+    counts = ", ".join(f"{number} {split}" for split, number in report.counts.items()) or "no"
+    lines = [f"{report.name}: {counts} images"]
+    if report.notes:
+        lines[0] += f" ({'; '.join(report.notes)})"
+    if report.meaning:
+        lines.append(f"ids     {listed([f'{_ids(ids)} = {name}' for name, ids in report.meaning.items()], most=30)}")
+    if report.facts is None:
+        return "\n".join(lines)
+    facts = report.facts
+    lines += [
+        f"train   {_sizes(facts)}, {facts.channels} channel{'s' * (facts.channels > 1)}",
+        f"labels  {facts.task.mode}; {facts.labelled:.1%} of the pixels have one; {facts.empty} of {len(facts.sizes)} "
+        f"images ({facts.empty / len(facts.sizes):.1%}) have no foreground",
+        class_table(facts, report.meaning),
+    ]
+    return "\n".join(lines)
+
+
+def class_table(facts: Facts, meaning: Mapping[str, Sequence[int]]) -> str:
+    """A row for each class."""
+    table = Table()
+    for heading in (
+        "id",
+        "class",
+        "pixels",
+        "images",
+        "without it",
+        "objects",
+        "area px: 10 %, 50 %, 90 %",
+        "in crops",
+    ):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for each, share in zip(facts.classes, facts.stats.share(), strict=True):
+        table.add_row(_ids(meaning.get(each.name, [])), each.name, f"{share:.2%}", *_cells(each, len(facts.sizes)))
+    text = io.StringIO()
+    Console(file=text, width=WIDTH, color_system=None).print(table)
+    height, width = facts.crop
+    return f"{text.getvalue()}in crops: share of all random crops of {height} x {width} that hold the class"
+
+
+def _cells(each: ClassFacts, images: int) -> list[str]:
+    areas = ", ".join(f"{area:,}" for area in each.areas) if each.objects else "-"
+    shares = [f"{each.images / images:.1%}", f"{1 - each.images / images:.1%}"]
+    return [*shares, f"{each.objects:,}", areas, f"{each.hit:.0%}"]
+
+
+def _ids(ids: Sequence[int]) -> str:
+    return ",".join(map(str, ids)) or "-"
+
+
+def _sizes(facts: Facts) -> str:
+    """Smallest and largest image, by area."""
+    ordered = sorted(set(map(tuple, facts.sizes)), key=lambda size: size[0] * size[1])
+    words = [f"{width} x {height}" for height, width in dict.fromkeys((ordered[0], ordered[-1]))]
+    kinds = "" if len(ordered) < 3 else f" ({len(ordered)} sizes)"
+    return f"{' to '.join(words)} pixels{kinds}"
+
+
+def troubles(what: str, found: Sequence[Trouble]) -> str:
+    """Errors or warnings by kind, at most MOST of each."""
+    if not found:
+        return f"no {what}s"
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for trouble in found:
+        kinds[trouble.kind].append(trouble.text)
+    lines = [f"{len(found)} {what}{'s' * (len(found) > 1)}"]
+    for kind, sentences in kinds.items():
+        lines.append(f"  {kind}: {len(sentences)}")
+        lines += [f"    {sentence}" for sentence in sentences[:MOST]]
+        lines += [f"    ... and {len(sentences) - MOST} more"] if len(sentences) > MOST else []
+    return "\n".join(lines)
+
+
+def diagnosis(advice: Sequence[Advice]) -> str:
+    """Each recommendation with its reason."""
+    if not advice:
+        return ""
+    width = max(len(each.what) for each in advice)
+    lines = ["diagnosis"]
+    for each in advice:
+        lines.append(f"  {each.what:{width}}  {each.value}")
+        lines += textwrap.wrap(
+            each.reason, WIDTH, initial_indent=" " * (width + 6), subsequent_indent=" " * (width + 6)
+        )
+    return "\n".join(lines)

@@ -1,8 +1,8 @@
 """Randomness without state: every seed is a hash of what it is for.
 
-A sample's augmentation depends on (seed, "aug", epoch, index), an epoch's order on (seed, "order", epoch), a
-training step on (seed, "step", epoch, batch, rank). Nothing depends on what ran before, so any number of
-workers gives the same samples and an interrupted run continues bit for bit.
+A sample's crop and augmentation depend on (seed, "crop" or "aug", epoch, image, which time it comes in the epoch),
+an epoch's order on (seed, "order", epoch), a training step on (seed, "step", epoch, batch, rank). Nothing depends on
+what ran before, so any number of workers gives the same samples and an interrupted run continues bit for bit.
 """
 
 from __future__ import annotations

@@ -79,12 +79,11 @@ def test_metrics_on_a_fake_gpu(task: Task, name: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_what_is_seen(task: Task, dtype: torch.dtype) -> None:
-    seen = SeenClasses(task)
+    seen, fake = SeenClasses(task), SeenClasses(task)
     with NoSync():
         seen.update(inputs(task, dtype)[1], [True, False])
     with FakeTensorMode(), NoSync():
-        fake = SeenClasses(task)._apply(without_data)
-        fake.update(inputs(task, dtype, "cuda")[1], [True, False])
+        fake._apply(without_data).update(inputs(task, dtype, "cuda")[1], [True, False])
     assert seen.pixels.sum() > 0
     assert {getattr(fake, state).device.type for state in fake._defaults} == {"cuda"}
 

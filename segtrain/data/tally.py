@@ -50,8 +50,9 @@ class Tally:
             self.places[index] = self._merged(self.places.get(index, []), self.ids[index], below, count)
             self.ids[index] += count
         self._digest.update(np.ascontiguousarray(image).data)
-        grey = image.mean(2, dtype=np.float32)
-        self._rows.append(cv2.resize(grey, (GIST[0], grey.shape[0]), interpolation=cv2.INTER_AREA))
+        planes = [np.asarray(plane, dtype=np.float32) for plane in np.moveaxis(image, 2, 0)]
+        size = (GIST[0], image.shape[0])
+        self._rows.append(np.mean([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes], axis=0))
 
     def _merged(self, kept: list[Place], before: int, fresh: list[Place], count: int) -> list[Place]:
         """Random places of the `before` + `count` pixels, of random ones of each."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from segtrain.errors import UserError
 
 LARGEST_BLOCK = 2**24  # pixels of a tile or strip that is decoded to read a part of it
 PLAIN = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE)
+NEEDED = {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339}  # tags
 CONVERTED = (PHOTOMETRIC.SEPARATED, PHOTOMETRIC.YCBCR)  # to RGB, by Pillow
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said once, by us
 
@@ -159,10 +161,46 @@ def _size(path: Path, page: TiffPage) -> Size:
 
     Raises:
         UserError: it is none.
+        ValueError: what the head says does not fit together, so that tifffile guessed.
     """
-    if page.imagedepth > 1 or page.dtype is None or not page.imagelength or not page.imagewidth:
-        raise UserError(f"{path}: a volume or no pixels at all, not a picture; save it as pages")
+    if page.imagedepth > 1:
+        raise UserError(f"{path}: a volume, not a picture; save it as pages")
+    numbers = (page.imagelength, page.imagewidth, page.samplesperpixel, page.bitspersample, page.photometric)
+    if page.dtype is None or not all(isinstance(number, int) for number in numbers) or min(numbers[:3]) < 1:
+        raise ValueError("its head names no pixels")
+    strange = page.photometric in (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.PALETTE) and page.samplesperpixel > 1
+    if strange or page.samplesperpixel < _colors(page):
+        raise ValueError(f"{page.samplesperpixel} channels of {page.photometric!r}")
+    if unread := NEEDED & _codes(page) - {tag.code for tag in page.tags}:
+        raise ValueError(f"its tags {sorted(unread)} cannot be read")
+    planes, down, across = _grid(page)
+    if not planes * down * across == len(page.dataoffsets) == len(page.databytecounts):
+        raise ValueError(f"places of {len(page.dataoffsets)} parts, where {planes * down * across} are needed")
     return page.imagelength, page.imagewidth
+
+
+def _codes(page: TiffPage) -> set[int]:
+    """The tags that stand in the file, those included that tifffile passed over since they are damaged."""
+    form, file = page.parent.tiff, page.parent.filehandle
+    file.seek(page.offset)
+    (number,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+    entries = file.read(form.tagsize * number)
+    starts = range(0, len(entries) - form.tagsize + 1, form.tagsize)
+    return {int(struct.unpack_from(f"{form.byteorder}H", entries, start)[0]) for start in starts}
+
+
+def _grid(page: TiffPage) -> tuple[int, int, int]:
+    """Number of planes, and of tiles or strips from top to bottom and from left to right."""
+    height, width = _block_size(page)
+    planes = page.samplesperpixel if page.planarconfig == 2 else 1
+    return planes, math.ceil(page.imagelength / height), math.ceil(page.imagewidth / width)
+
+
+def _block_size(page: TiffPage) -> Size:
+    """(height, width) of a tile or strip."""
+    if page.is_tiled:
+        return page.tilelength, page.tilewidth
+    return min(page.rowsperstrip or page.imagelength, page.imagelength), page.imagewidth
 
 
 def _colors(page: TiffPage) -> int:
@@ -191,8 +229,7 @@ def _block(page: TiffPage) -> Size | None:
         return None
     if page.is_contiguous and page.dtype != bool:
         return 1, page.imagewidth
-    block = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
-    block = (min(block[0], page.imagelength), block[1])
+    block = _block_size(page)
     return block if 0 < block[0] * block[1] <= LARGEST_BLOCK else None
 
 
@@ -227,9 +264,7 @@ def _region(path: Path, tif: TiffFile, page: TiffPage, window: Window) -> Array:
 
 def _touched(page: TiffPage, window: Window, plane: int) -> Iterator[tuple[int, int, int]]:
     """(number, top, left) of the tiles or strips that a window touches."""
-    height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
-    height = min(height, page.imagelength)
-    down, across = math.ceil(page.imagelength / height), math.ceil(page.imagewidth / width)
+    (height, width), (_, down, across) = _block_size(page), _grid(page)
     for row in range(window.top // height, (window.top + window.height - 1) // height + 1):
         for column in range(window.left // width, (window.left + window.width - 1) // width + 1):
             yield (plane * down + row) * across + column, row * height, column * width

@@ -130,7 +130,10 @@ def verdict(path: Path) -> list[str]:
                     wrong.append(f"{name}: the error names no file, or is several lines: {error}")
             except BaseException as error:
                 wrong.append(f"{name}: {type(error).__name__}: {error}")
-    finding = look(Item("x", path, MaskFile(path)), MaskRules(max_pixels=PIXELS), Reading(max_pixels=PIXELS))
+    try:
+        finding = look(Item("x", path, MaskFile(path)), MaskRules(max_pixels=PIXELS), Reading(max_pixels=PIXELS))
+    except BaseException as error:
+        return [*wrong, f"scan: {type(error).__name__}: {error}"]
     if not finding.fault and not decodes(path):
         wrong.append("scan: success, where Pillow and OpenCV fail")
     return wrong

@@ -10,9 +10,11 @@ import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import add
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -25,6 +27,7 @@ from segtrain.errors import UserError
 LARGEST_BLOCK = 2**24  # pixels of a tile or strip that is decoded to read a part of it
 PLAIN = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE)
 NEEDED = {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339}  # tags
+OFFSETS = {3, 4, 13, 16, 18}  # types of tags that hold a place in the file
 CONVERTED = (PHOTOMETRIC.SEPARATED, PHOTOMETRIC.YCBCR)  # to RGB, by Pillow
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said once, by us
 
@@ -143,7 +146,7 @@ def _decoded(path: Path, tif: TiffFile, page: TiffPage, max_pixels: int, window:
         check_pixels(path, window[2:], max_pixels)
         return _as_seen(page, _region(path, tif, page, window), ids)
     check_pixels(path, size, max_pixels)
-    values = _as_seen(page, _whole(page), ids) if _known(page) else _by_pillow(path, page)
+    values = _as_seen(page, _whole(page), ids) if _known(page) else _by_others(path, page)
     if window is None:
         return values
     return values[window.top : window.top + window.height, window.left : window.left + window.width]
@@ -169,13 +172,18 @@ def _size(path: Path, page: TiffPage) -> Size:
     if page.dtype is None or not all(isinstance(number, int) for number in numbers) or min(numbers[:3]) < 1:
         raise ValueError("its head names no pixels")
     strange = page.photometric in (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.PALETTE) and page.samplesperpixel > 1
-    if strange or page.samplesperpixel < _colors(page):
+    if strange or page.samplesperpixel < _colors(page) or not set(page.extrasamples) <= {0, 1, 2}:
         raise ValueError(f"{page.samplesperpixel} channels of {page.photometric!r}")
     if unread := NEEDED & _codes(page) - {tag.code for tag in page.tags}:
         raise ValueError(f"its tags {sorted(unread)} cannot be read")
     planes, down, across = _grid(page)
     if not planes * down * across == len(page.dataoffsets) == len(page.databytecounts):
         raise ValueError(f"places of {len(page.dataoffsets)} parts, where {planes * down * across} are needed")
+    places = next((page.tags[code] for code in (273, 324) if code in page.tags), None)
+    if places is None or places.dtype not in OFFSETS:
+        raise ValueError("the places of its parts are no numbers")
+    if max(map(add, page.dataoffsets, page.databytecounts)) > page.parent.filehandle.size:
+        raise ValueError("it ends too early")
     return page.imagelength, page.imagewidth
 
 
@@ -300,16 +308,27 @@ def _as_seen(page: TiffPage, values: npt.NDArray[Any], ids: bool) -> Array:
     return values
 
 
-def _by_pillow(path: Path, page: TiffPage) -> Array:
-    """Compressions and colour spaces that tifffile lacks.
+def _by_others(path: Path, page: TiffPage) -> Array:
+    """Compressions and colour spaces that tifffile lacks: 8 bits by Pillow, more by OpenCV.
 
     Raises:
-        UserError: Pillow lacks them too.
+        UserError: both lack them too.
     """
     codec = f"compression {page.compression}, colours {page.photometric}, {page.dtype}"
-    if page.dtype not in (bool, "uint8") or page.photometric not in (*PLAIN, *CONVERTED):
-        raise UserError(f"{path}: {codec} need a further package: pip install 'segtrain[readers]'; or save it without")
-    with naming(path, f"cannot be decoded ({codec})"), Image.open(path, formats=["TIFF"]) as image:
+    shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
+    with naming(path, f"cannot be decoded ({codec})"):
+        if page.dtype in (bool, "uint8") and page.photometric in (*PLAIN, *CONVERTED):
+            return _by_pillow(path, page)
+        if page.photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB) and page.index == 0:
+            decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+            values = None if decoded is None else decoded.reshape(*decoded.shape[:2], -1)
+            if values is not None and (values.dtype, values.shape) == (page.dtype, shape):
+                return values[..., [2, 1, 0, 3][: shape[2]]] if shape[2] > 1 else values
+    raise UserError(f"{path}: {codec} needs a further package: pip install 'segtrain[readers]'; or save it without")
+
+
+def _by_pillow(path: Path, page: TiffPage) -> Array:
+    with Image.open(path, formats=["TIFF"]) as image:
         image.seek(page.index)
         shown = image if image.mode in ("1", "L", "P", "RGB", "RGBA", "LA") else image.convert("RGB")
         values: Array = np.asarray(shown)

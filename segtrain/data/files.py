@@ -23,13 +23,11 @@ from segtrain.data.headers import MAX_PIXELS
 from segtrain.data.listing import SPLITS, Item, Layout, Listing
 from segtrain.data.masks import MaskRules, color_ids
 from segtrain.data.reading import Reading
-from segtrain.data.scan import Finding, mean_and_std, read_pair, refuse, scan
+from segtrain.data.scan import Finding, Found, dropped_alpha, mean_and_std, mixed, read_pair, refuse, scan
 from segtrain.data.source import Array, DataSource, Examples, Window
 from segtrain.errors import UserError
 from segtrain.seeds import derive
 from segtrain.task import ClassStats
-
-Found = tuple[Item, Finding]
 
 
 @dataclass(frozen=True)
@@ -243,27 +241,6 @@ def by_split(found: Iterable[Found]) -> dict[str, list[Found]]:
     for item, finding in found:
         splits[item.split].append((item, finding))
     return {split: members for split, members in splits.items() if members}
-
-
-def mixed(found: Sequence[Found]) -> list[str]:
-    """A sentence for each image whose channels or depth are not those of most."""
-    kinds = Counter((len(finding.total), finding.depth) for _, finding in found)
-    if len(kinds) < 2:
-        return []
-    usual = kinds.most_common(1)[0][0]
-    return [
-        f"{item.image}: {len(finding.total)} channels of {finding.depth}, but most images have {usual[0]} of "
-        f"{usual[1]}; all must have the same: convert it, or set data.channels=rgb where only the channels differ"
-        for item, finding in found
-        if (len(finding.total), finding.depth) != usual
-    ]
-
-
-def dropped_alpha(found: Sequence[Found]) -> list[str]:
-    """A note where transparency was dropped that was not opaque."""
-    images = [item.image for item, finding in found if finding.transparent]
-    more = f" and {len(images) - 1} more" if len(images) > 1 else ""
-    return [f"the transparency of {images[0].name}{more} is dropped"] if images else []
 
 
 def unknown_ids(found: Iterable[Found], class_map: ClassMap) -> list[str]:

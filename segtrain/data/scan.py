@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -61,6 +62,9 @@ class Finding:
     fault: str = ""
     depth: str = "uint8"
     transparent: bool = False
+
+
+Found = tuple[Item, Finding]
 
 
 def scan(
@@ -202,6 +206,27 @@ def refuse(what: str, faults: Sequence[str]) -> None:
     more = f"\n  ... and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     listed = "".join(f"\n  {fault}" for fault in faults[:SHOWN])
     raise UserError(f"{what}: {len(faults)} faults:{listed}{more}")
+
+
+def mixed(found: Sequence[Found]) -> list[str]:
+    """A sentence for each image whose channels or depth are not those of most."""
+    kinds = Counter((len(finding.total), finding.depth) for _, finding in found)
+    if len(kinds) < 2:
+        return []
+    usual = kinds.most_common(1)[0][0]
+    return [
+        f"{item.image}: {len(finding.total)} channels of {finding.depth}, but most images have {usual[0]} of "
+        f"{usual[1]}; all must have the same: convert it, or set data.channels=rgb where only the channels differ"
+        for item, finding in found
+        if (len(finding.total), finding.depth) != usual
+    ]
+
+
+def dropped_alpha(found: Sequence[Found]) -> list[str]:
+    """A note where transparency was dropped that was not opaque."""
+    images = [item.image for item, finding in found if finding.transparent]
+    more = f" and {len(images) - 1} more" if len(images) > 1 else ""
+    return [f"the transparency of {images[0].name}{more} is dropped"] if images else []
 
 
 def mean_and_std(findings: Sequence[Finding]) -> tuple[list[float], list[float]]:

@@ -120,7 +120,10 @@ def test_sixteen_bit_colours(tmp_path: Path, suffix: str) -> None:
     cv2.imwrite(str(path), values[..., ::-1])
     np.testing.assert_allclose(read_image(path), values / 65535, atol=1e-7)
     with_alpha = np.dstack([values, np.full((20, 28), 65535, np.uint16)])
-    cv2.imwrite(str(path), with_alpha[..., [2, 1, 0, 3]])
+    if suffix == "tif":
+        tifffile.imwrite(path, with_alpha, photometric="rgb", extrasamples=["unassalpha"])
+    else:
+        cv2.imwrite(str(path), with_alpha[..., [2, 1, 0, 3]])
     assert read_image(path, Reading(channels="native")).shape == (20, 28, 4)
     np.testing.assert_allclose(read_image(path), values / 65535, atol=1e-7)
 

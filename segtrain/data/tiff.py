@@ -54,7 +54,8 @@ def is_plain(path: Path, pages: str | int, native: bool) -> bool:
         (page, *others) = chosen_pages(path, tif, pages)
         named = page.photometric in (*PLAIN, *CONVERTED)
         usual = color_channels(page) + has_alpha(page) == page.samplesperpixel and not (native and has_alpha(page))
-        whole = page.planarconfig == 1 and page.index == 0 and page.imagedepth == 1
+        # some uncompressed tiles OpenCV cannot read
+        whole = not page.is_tiled and page.planarconfig == 1 and page.index == 0 and page.imagedepth == 1
         return (
             not others and page.bitspersample in (1, 8) and page.dtype in (bool, "uint8") and named and usual and whole
         )

@@ -45,7 +45,10 @@ def page_numbers(path: Path) -> list[int]:
         UserError: damaged.
     """
     with open_tiff(path) as tif:
-        return list(real_pages(tif))
+        numbers = list(real_pages(tif))
+        if not numbers:
+            raise ValueError("it has no pages")
+        return numbers
 
 
 def chosen_pages(path: Path, tif: TiffFile, pages: str | int) -> list[TiffPage]:
@@ -89,6 +92,8 @@ def page_size(path: Path, page: TiffPage) -> Size:
     numbers = (page.imagelength, page.imagewidth, page.samplesperpixel, page.bitspersample, page.photometric)
     if page.dtype is None or not all(isinstance(number, int) for number in numbers) or min(numbers[:3]) < 1:
         raise ValueError("its head names no pixels")
+    if page.tags.valueof(284, 1) not in (1, 2) or (page.bitspersample == 1 and page.samplesperpixel > 1):
+        raise ValueError("planes or bits of an impossible number")
     strange = page.photometric in (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.PALETTE) and page.samplesperpixel > 1
     if strange or page.samplesperpixel < color_channels(page) or not set(page.extrasamples) <= {0, 1, 2}:
         raise ValueError(f"{page.samplesperpixel} channels of {page.photometric!r}")

@@ -62,5 +62,7 @@ def write_tiff(path: Path, values: Array, **options: Any) -> None:
     """A TIFF of [H, W] or [H, W, C], one page."""
     photometric = options.pop("photometric", "minisblack")
     values = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
+    if options.get("planarconfig") == "separate":
+        values = np.moveaxis(values, 2, 0)
     layout = {"planarconfig": "contig"} | options if values.ndim == 3 else options
     tifffile.imwrite(path, values, photometric=photometric, **layout)

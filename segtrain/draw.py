@@ -63,11 +63,15 @@ def errors(truth: Ids, predicted: Ids, task: Task) -> Picture:
 
 
 def to_rgb(image: npt.NDArray[np.generic]) -> Picture:
-    """An image [H, W, C] of any channel count, uint8 or in [0, 1], as RGB uint8 (the first channels)."""
-    scaled = image if image.dtype == np.uint8 else np.clip(np.asarray(image, np.float32) * 255, 0, 255).astype(np.uint8)
-    channels = scaled.shape[2]
-    rgb = scaled[..., :3] if channels >= 3 else np.repeat(scaled[..., :1], 3, axis=2)
-    return np.ascontiguousarray(rgb, dtype=np.uint8)
+    """An image [H, W, C] of any channel count as RGB uint8: its first three channels, or the first as grey.
+
+    8 bits are shown as they are. Floats are stretched: 12 bits in a file of 16, or reflectances, would be black.
+    """
+    shown = image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
+    if image.dtype != np.uint8:
+        brightest = float(np.max(shown, initial=0)) or 1.0
+        shown = np.clip(np.asarray(shown, np.float32) * (255 / brightest), 0, 255)
+    return np.ascontiguousarray(shown, dtype=np.uint8)
 
 
 def panel(image: npt.NDArray[np.generic], truth: Ids, predicted: Ids, task: Task) -> Picture:

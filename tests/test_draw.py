@@ -43,9 +43,10 @@ def test_errors_have_their_colours(task: Task, truth: list[int], found: list[int
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
 def test_any_image_becomes_rgb(channels: int) -> None:
-    image = np.full((4, 5, channels), 0.5, np.float32)
+    image = np.full((4, 5, channels), 0.25, np.float32)
+    image[1, 1] = 0.5
     assert draw.to_rgb(image).shape == (4, 5, 3)
-    assert draw.to_rgb(image)[0, 0].tolist() == [127] * 3
+    assert draw.to_rgb(image)[:2, 1].tolist() == [[127] * 3, [255] * 3]
     assert draw.to_rgb((image * 255).astype(np.uint8)).dtype == np.uint8
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from segtrain.data.folder import FolderLayout
 from segtrain.data.listing import SPLITS, Item, Listing, MaskFile
-from segtrain.data.tiff import page_numbers
+from segtrain.data.tiffhead import page_numbers
 from segtrain.errors import UserError
 
 SUFFIXES = (".tif", ".tiff")

@@ -5,13 +5,11 @@ Plain 8-bit files of one page are left to the readers of all formats (readers.py
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -19,12 +17,12 @@ from tifffile import PHOTOMETRIC, TIFF, TiffFile, TiffPage
 
 from segtrain.data.headers import ORIENTATION, Header, Size, check_pixels, naming
 from segtrain.data.source import Array, Window
+from segtrain.data.tiffhead import block_size, chosen_pages, color_channels, grid, has_alpha, open_tiff, page_size
 from segtrain.errors import UserError
 
 LARGEST_BLOCK = 2**24  # pixels of a tile or strip that is decoded to read a part of it
 PLAIN = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE)
 CONVERTED = (PHOTOMETRIC.SEPARATED, PHOTOMETRIC.YCBCR)  # to RGB, by Pillow
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said once, by us
 
 
 class Pixels(NamedTuple):
@@ -32,56 +30,6 @@ class Pixels(NamedTuple):
 
     values: Array
     alpha: bool
-
-
-@contextmanager
-def open_tiff(path: Path) -> Iterator[TiffFile]:
-    """An opened TIFF; whatever goes wrong while it is open names the file.
-
-    Raises:
-        UserError: damaged.
-    """
-    with naming(path), TiffFile(path) as tif:
-        yield tif
-
-
-def real_pages(tif: TiffFile) -> Iterator[int]:
-    """Numbers of the pages that hold images of their own, not smaller versions of others (overviews) or masks."""
-    for index in range(len(tif.pages)):
-        if not _page(tif, index).is_reduced and not _page(tif, index).is_mask:
-            yield index
-
-
-def page_numbers(path: Path) -> list[int]:
-    """Numbers of all pages of a file that hold images; nothing is decoded.
-
-    Raises:
-        UserError: damaged.
-    """
-    with open_tiff(path) as tif:
-        return list(real_pages(tif))
-
-
-def chosen_pages(path: Path, tif: TiffFile, pages: str | int) -> list[TiffPage]:
-    """The pages to read.
-
-    Raises:
-        UserError: several where one is wanted, or none of that number.
-    """
-    if isinstance(pages, int):
-        if pages >= len(tif.pages):
-            raise UserError(f"{path}: has no page {pages}, only 0 .. {len(tif.pages) - 1}; change data.pages")
-        return [_page(tif, pages)]
-    numbers = list(real_pages(tif)) if len(tif.pages) > 1 else [0]
-    if len(numbers) > 1 and pages == "error":
-        raise UserError(
-            f"{path}: holds {len(numbers)} pages, an image must have one; read them as channels with "
-            "data.pages=channels, one of them with data.pages=NUMBER, each as an image with data=stack, or split it"
-        )
-    chosen = [_page(tif, number) for number in numbers]
-    if len({(page.shape, page.dtype) for page in chosen}) > 1:
-        raise UserError(f"{path}: its pages differ in size or depth, so they are no channels; set data.pages=NUMBER")
-    return chosen
 
 
 def tiff_header(path: Path, pages: str | int) -> Header:
@@ -93,7 +41,7 @@ def tiff_header(path: Path, pages: str | int) -> Header:
     with open_tiff(path) as tif:
         page = chosen_pages(path, tif, pages)[0]
         tag = page.tags.valueof(ORIENTATION, 1)
-        return Header(_size(path, page), tag if isinstance(tag, int) and 2 <= tag <= 8 else 1, _block(page))
+        return Header(page_size(path, page), tag if isinstance(tag, int) and 2 <= tag <= 8 else 1, _block(page))
 
 
 def is_plain(path: Path, pages: str | int, native: bool) -> bool:
@@ -105,8 +53,9 @@ def is_plain(path: Path, pages: str | int, native: bool) -> bool:
     with open_tiff(path) as tif:
         (page, *others) = chosen_pages(path, tif, pages)
         named = page.photometric in (*PLAIN, *CONVERTED)
-        usual = _colors(page) + _alpha(page) == page.samplesperpixel and not (native and _alpha(page))
-        whole = page.planarconfig == 1 and page.index == 0 and page.imagedepth == 1
+        usual = color_channels(page) + has_alpha(page) == page.samplesperpixel and not (native and has_alpha(page))
+        # some uncompressed tiles OpenCV cannot read
+        whole = not page.is_tiled and page.planarconfig == 1 and page.index == 0 and page.imagedepth == 1
         return (
             not others and page.bitspersample in (1, 8) and page.dtype in (bool, "uint8") and named and usual and whole
         )
@@ -128,52 +77,23 @@ def read_tiff(path: Path, pages: str | int, max_pixels: int, window: Window | No
     with open_tiff(path) as tif:
         chosen = chosen_pages(path, tif, pages)
         for page in chosen:
-            _size(path, page)
+            page_size(path, page)
         parts = [_decoded(path, tif, page, max_pixels, window, ids) for page in chosen]
         if len(parts) == 1:
-            return Pixels(parts[0], _alpha(chosen[0]))
+            return Pixels(parts[0], has_alpha(chosen[0]))
         return Pixels(np.concatenate(parts, axis=2), alpha=False)
 
 
 def _decoded(path: Path, tif: TiffFile, page: TiffPage, max_pixels: int, window: Window | None, ids: bool) -> Array:
-    size = _size(path, page)
+    size = page_size(path, page)
     if window is not None and _block(page) is not None:
         check_pixels(path, window[2:], max_pixels)
         return _as_seen(page, _region(path, tif, page, window), ids)
     check_pixels(path, size, max_pixels)
-    values = _as_seen(page, _whole(page), ids) if _known(page) else _by_pillow(path, page)
+    values = _as_seen(page, _whole(page), ids) if _known(page) else _by_others(path, page)
     if window is None:
         return values
     return values[window.top : window.top + window.height, window.left : window.left + window.width]
-
-
-def _page(tif: TiffFile, index: int) -> TiffPage:
-    page = tif.pages[index]
-    if not isinstance(page, TiffPage):
-        raise TypeError(f"page {index} is only part of one")
-    return page
-
-
-def _size(path: Path, page: TiffPage) -> Size:
-    """(height, width) of a page that is a picture.
-
-    Raises:
-        UserError: it is none.
-    """
-    if page.imagedepth > 1 or page.dtype is None or not page.imagelength or not page.imagewidth:
-        raise UserError(f"{path}: a volume or no pixels at all, not a picture; save it as pages")
-    return page.imagelength, page.imagewidth
-
-
-def _colors(page: TiffPage) -> int:
-    """Channels of colour, without those that are something else."""
-    by_kind = {PHOTOMETRIC.RGB: 3, PHOTOMETRIC.YCBCR: 3, PHOTOMETRIC.SEPARATED: 4}
-    return by_kind.get(PHOTOMETRIC(page.photometric), 1)
-
-
-def _alpha(page: TiffPage) -> bool:
-    """Whether the last channel says how transparent the others are."""
-    return page.samplesperpixel == _colors(page) + 1 and len(page.extrasamples) == 1 and page.extrasamples[0] in (1, 2)
 
 
 def _known(page: TiffPage) -> bool:
@@ -191,8 +111,7 @@ def _block(page: TiffPage) -> Size | None:
         return None
     if page.is_contiguous and page.dtype != bool:
         return 1, page.imagewidth
-    block = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
-    block = (min(block[0], page.imagelength), block[1])
+    block = block_size(page)
     return block if 0 < block[0] * block[1] <= LARGEST_BLOCK else None
 
 
@@ -227,9 +146,7 @@ def _region(path: Path, tif: TiffFile, page: TiffPage, window: Window) -> Array:
 
 def _touched(page: TiffPage, window: Window, plane: int) -> Iterator[tuple[int, int, int]]:
     """(number, top, left) of the tiles or strips that a window touches."""
-    height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
-    height = min(height, page.imagelength)
-    down, across = math.ceil(page.imagelength / height), math.ceil(page.imagewidth / width)
+    (height, width), (_, down, across) = block_size(page), grid(page)
     for row in range(window.top // height, (window.top + window.height - 1) // height + 1):
         for column in range(window.left // width, (window.left + window.width - 1) // width + 1):
             yield (plane * down + row) * across + column, row * height, column * width
@@ -265,16 +182,27 @@ def _as_seen(page: TiffPage, values: npt.NDArray[Any], ids: bool) -> Array:
     return values
 
 
-def _by_pillow(path: Path, page: TiffPage) -> Array:
-    """Compressions and colour spaces that tifffile lacks.
+def _by_others(path: Path, page: TiffPage) -> Array:
+    """Compressions and colour spaces that tifffile lacks: 8 bits by Pillow, more by OpenCV.
 
     Raises:
-        UserError: Pillow lacks them too.
+        UserError: both lack them too.
     """
     codec = f"compression {page.compression}, colours {page.photometric}, {page.dtype}"
-    if page.dtype not in (bool, "uint8") or page.photometric not in (*PLAIN, *CONVERTED):
-        raise UserError(f"{path}: {codec} need a further package: pip install 'segtrain[readers]'; or save it without")
-    with naming(path, f"cannot be decoded ({codec})"), Image.open(path, formats=["TIFF"]) as image:
+    shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
+    with naming(path, f"cannot be decoded ({codec})"):
+        if page.dtype in (bool, "uint8") and page.photometric in (*PLAIN, *CONVERTED):
+            return _by_pillow(path, page)
+        if page.photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB) and page.index == 0:
+            decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+            values = None if decoded is None else decoded.reshape(*decoded.shape[:2], -1)
+            if values is not None and (values.dtype, values.shape) == (page.dtype, shape):
+                return values[..., [2, 1, 0, 3][: shape[2]]] if shape[2] > 1 else values
+    raise UserError(f"{path}: {codec} needs a further package: pip install 'segtrain[readers]'; or save it without")
+
+
+def _by_pillow(path: Path, page: TiffPage) -> Array:
+    with Image.open(path, formats=["TIFF"]) as image:
         image.seek(page.index)
         shown = image if image.mode in ("1", "L", "P", "RGB", "RGBA", "LA") else image.convert("RGB")
         values: Array = np.asarray(shown)

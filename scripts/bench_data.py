@@ -27,9 +27,9 @@ from torch.utils.data import DataLoader, Dataset
 from segtrain.augment import build_augmentation
 from segtrain.cli.compose import compose
 from segtrain.data.files import FileData
-from segtrain.data.folder import FolderLayout
 from segtrain.data.listing import Listing
 from segtrain.datamodule import SegmentationDataModule
+from segtrain.layouts.folder import FolderLayout
 
 BATCH, CROP, IMAGES = 8, 128, 200
 ROUNDS = 3

@@ -11,9 +11,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from segtrain import checks
+from segtrain.audit.diagnose import Choice
 from segtrain.build import build, settle_loss
 from segtrain.data import DataSource
-from segtrain.data.diagnose import Choice
 from segtrain.datamodule import SegmentationDataModule
 from segtrain.errors import UserError
 from segtrain.metrics import CalibrationProbe, SegmentationMetrics

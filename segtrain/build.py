@@ -17,24 +17,24 @@ import hydra.utils
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from segtrain.data.diagnose import Choice, choose_loss
+from segtrain.audit.diagnose import Choice, choose_loss
 from segtrain.errors import UserError
 from segtrain.task import ClassStats, Task
 
 BUILDERS = {
     "segtrain.augment.build_augmentation",
-    "segtrain.data.cityscapes.CityscapesLayout",
-    "segtrain.data.coco.CocoLayout",
+    "segtrain.layouts.cityscapes.CityscapesLayout",
+    "segtrain.layouts.coco.CocoLayout",
     "segtrain.data.files.FileData",
-    "segtrain.data.folder.FolderLayout",
-    "segtrain.data.labelme.LabelmeLayout",
-    "segtrain.data.objects.ObjectsLayout",
-    "segtrain.data.pet.PetLayout",
-    "segtrain.data.stack.StackLayout",
+    "segtrain.layouts.folder.FolderLayout",
+    "segtrain.layouts.labelme.LabelmeLayout",
+    "segtrain.layouts.objects.ObjectsLayout",
+    "segtrain.layouts.pet.PetLayout",
+    "segtrain.layouts.stack.StackLayout",
     "segtrain.data.synthetic.SyntheticData",
-    "segtrain.data.table.TableLayout",
-    "segtrain.data.voc.VocLayout",
-    "segtrain.data.yolo.YoloLayout",
+    "segtrain.layouts.table.TableLayout",
+    "segtrain.layouts.voc.VocLayout",
+    "segtrain.layouts.yolo.YoloLayout",
     "segtrain.losses.build_loss",
     "segtrain.losses.combo.Combo",
     "segtrain.models.build_model",

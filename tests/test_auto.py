@@ -9,9 +9,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from segtrain.assemble import Request, assemble
+from segtrain.audit.diagnose import RARE_LOSS, VERY_RARE_LOSS, choose_loss
 from segtrain.cli import main
 from segtrain.cli.compose import compose
-from segtrain.data.diagnose import RARE_LOSS, VERY_RARE_LOSS, choose_loss
 from segtrain.data.synthetic import SyntheticData
 from tests import tiny
 from tests.data.files import REQUEST

@@ -14,8 +14,8 @@ from lightning.pytorch import Callback
 from PIL import Image
 
 from segtrain.cli import main
-from segtrain.data.folder import FolderLayout
 from segtrain.data.listing import Listing
+from segtrain.layouts.folder import FolderLayout
 from segtrain.runs import Run, find_latest, read_run
 
 __all__ = ["Run", "find_latest", "read_run"]

@@ -17,8 +17,8 @@ from segtrain.errors import UserError
 from segtrain.runs import clean_name, write_text
 
 if TYPE_CHECKING:
-    from segtrain.data.check import Report
-    from segtrain.data.diagnose import Advice
+    from segtrain.audit.check import Report
+    from segtrain.audit.diagnose import Advice
 
 OWN = ("exclude", "write")  # settings of check, which a training does not have
 PATHS = ("data.root", "data.exclude")
@@ -29,9 +29,9 @@ def check(arguments: Arguments) -> int:
     if arguments.hydra:
         return show("check", arguments.overrides, arguments.hydra, arguments.config_dir)
     config, choices = compose("check", arguments.overrides, arguments.config_dir)
+    from segtrain.audit.diagnose import diagnose
     from segtrain.cli.screen import screen
     from segtrain.console import set_up_logging
-    from segtrain.data.diagnose import diagnose
 
     set_up_logging()
     report = look_through(config, arguments.allow)
@@ -59,10 +59,10 @@ def check(arguments: Arguments) -> int:
 def look_through(config: DictConfig, allow: Sequence[str]) -> Report:
     """The report on the data of a configuration, with a bar on a terminal."""
     from segtrain.assemble import plain
+    from segtrain.audit.check import check_files, check_source
     from segtrain.augment.pipeline import crop_size
     from segtrain.build import build
     from segtrain.console import progress_bars
-    from segtrain.data.check import check_files, check_source
     from segtrain.data.files import FileData
 
     request = {key: value for key, value in plain(config.task).items() if key != "_target_"}

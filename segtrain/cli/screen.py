@@ -14,10 +14,10 @@ from rich.table import Table
 from segtrain.console import listed
 
 if TYPE_CHECKING:
-    from segtrain.data.check import Report
-    from segtrain.data.components import ClassFacts, Facts
-    from segtrain.data.diagnose import Advice
-    from segtrain.data.suspicions import Trouble
+    from segtrain.audit.check import Report
+    from segtrain.audit.components import ClassFacts, Facts
+    from segtrain.audit.diagnose import Advice
+    from segtrain.audit.suspicions import Trouble
 
 MOST = 20  # troubles of one kind that are listed
 WIDTH = 110

@@ -15,8 +15,8 @@ from segtrain import load
 from segtrain.cli import main
 from segtrain.data import DataSource
 from segtrain.data.files import FileData
-from segtrain.data.folder import FolderLayout
 from segtrain.data.reading import Reading
+from segtrain.layouts.folder import FolderLayout
 from tests import tiny
 from tests.data.depths import COUNTS, make_depths, scene, stored
 from tests.data.files import REQUEST

@@ -15,7 +15,6 @@ from PIL import Image
 
 from segtrain.data import DataSource
 from segtrain.data.files import FileData
-from segtrain.data.folder import FolderLayout
 from segtrain.data.headers import MAX_PIXELS
 from segtrain.data.listing import Item, MaskFile
 from segtrain.data.masks import MaskRules, read_mask
@@ -24,6 +23,7 @@ from segtrain.data.reading import Reading
 from segtrain.data.scan import look
 from segtrain.data.source import Window
 from segtrain.errors import UserError
+from segtrain.layouts.folder import FolderLayout
 from tests.data.files import REQUEST, bomb, make_folder, noise, oriented, picture, save_ids, truncate
 
 IMAGE = picture(20, 28)

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segtrain.data.files import FileData
-from segtrain.data.folder import FolderLayout
 from segtrain.data.listing import Item, MaskFile
 from segtrain.data.scan import Finding, Found
 from segtrain.data.splits import Splitting, divide
 from segtrain.data.stratify import assign, deal
 from segtrain.errors import UserError
+from segtrain.layouts.folder import FolderLayout
 from tests.data.files import REQUEST, make_folder, save_ids
 
 ROOT = Path("/data")

@@ -9,8 +9,8 @@ import pytest
 import tifffile
 
 from segtrain.data.files import FileData
-from segtrain.data.stack import StackLayout
 from segtrain.errors import UserError
+from segtrain.layouts.stack import StackLayout
 from tests import tiny
 from tests.data.depths import scene, stored
 from tests.data.files import REQUEST

@@ -94,7 +94,7 @@ class CalibrationProbe(Metric):
         check_shapes(logits, target, self.task)
         logits, decisions = logits.detach(), self.histogram.shape[0]
         labels = target.view(len(logits), decisions, *logits.shape[2:])
-        table = torch.zeros(decisions * 2 * CELLS + 1, dtype=torch.int64, device=logits.device)
+        table = torch.zeros(1 + decisions * 2 * CELLS, dtype=torch.int64, device=logits.device)
         rows = torch.empty((len(SUMS), *labels.shape[:3]), dtype=torch.float32, device=logits.device)
         for n, r in pieces(logits):
             given = None if predicted is None else predicted[n, ..., r, :]
@@ -102,7 +102,7 @@ class CalibrationProbe(Metric):
             for sums, values in zip(rows, (pixels.nll, pixels.brier), strict=True):
                 sums[n, :, r] = erase_(values, pixels.keep).sum(-1)
             _place(pixels, table)
-        self._add(rows, table[:-1].view(*self.histogram.shape, STEPS))  # the last cell is for ignored pixels
+        self._add(rows, table[1:].view(*self.histogram.shape, STEPS))  # the first cell is for ignored pixels
 
     def _pixels(self, logits: Tensor, labels: Tensor, predicted: Tensor | None) -> Pixels:
         if not self.task.exclusive:
@@ -169,9 +169,8 @@ def _softmax_pixels(logits: Tensor, target: Tensor, predicted: Tensor, task: Tas
 
 
 def _place(pixels: Pixels, table: Tensor) -> None:
-    """Count each decision in the cell of its class, label and probability; in the last one where there is no label."""
+    """Count each decision in the cell of its class, label and probability; in the first one where there is no label."""
     cell = pixels.probability.nan_to_num_(nan=0.0).mul_(SCALE).int().add_(pixels.positive.int(), alpha=CELLS)
-    last = len(table) - 1
-    first = 2 * CELLS * torch.arange(cell.shape[1], dtype=torch.int32, device=cell.device).view(-1, 1, 1)
-    cell.add_(first - last).bitwise_and_(pixels.keep).add_(last)
+    first = 1 + 2 * CELLS * torch.arange(cell.shape[1], dtype=torch.int32, device=cell.device).view(-1, 1, 1)
+    cell.add_(first).bitwise_and_(pixels.keep)
     table.index_add_(0, cell.flatten(), table.new_ones(1).expand(cell.numel()))

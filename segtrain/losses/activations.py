@@ -4,9 +4,6 @@ Most losses need not the probabilities but two things made from them: the negati
 pixel's own label and the sum of each class's probability. Neither tensor of probabilities is kept: the
 gradient computes them again. On a CPU the work goes block by block, so that what is in between stays in the
 cache; on other devices there is one block. (Measured in docs/benchmarks.md.)
-
-Ignored pixels are erased bit by bit: a product with 0 would keep NaN, and a fill by mask waits for the branch
-of each element.
 """
 
 from __future__ import annotations
@@ -18,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from segtrain.bits import erase_, ignore_in_bytes, integer, keep_bits
 
 BLOCK = 2**18  # elements of logits in a block: 1 MiB in float32, which the second-level cache holds
 Gradients = tuple[Tensor | None, ...]
@@ -33,22 +32,6 @@ def blocks(logits: Tensor) -> Iterator[tuple[slice, slice]]:
     for image in range(0, number, images):
         for start in range(0, pixels, step):
             yield slice(image, image + images), slice(start, start + step)
-
-
-def integer(values: Tensor) -> torch.dtype:
-    """The integer type as wide as these numbers."""
-    return torch.int64 if values.dtype == torch.float64 else torch.int32
-
-
-def keep_bits(valid: Tensor, like: Tensor) -> Tensor:
-    """All bits set where valid, none elsewhere; an integer as wide as the numbers of `like`."""
-    return valid.to(integer(like)).neg_()
-
-
-def erase_(values: Tensor, bits: Tensor) -> Tensor:
-    """Set to 0 in place what is not to be kept, even where it is NaN."""
-    values.view(bits.dtype).bitwise_and_(bits)
-    return values
 
 
 class Erase(torch.autograd.Function):
@@ -210,13 +193,6 @@ class Sigmoid(torch.autograd.Function):
             elif on_nll is not None:
                 torch.sub(p, y, out=back).mul_(on_nll[n, :, s])
         return result, None, None, None, None, None
-
-
-def ignore_in_bytes(target: Tensor, ignore: int) -> tuple[Tensor, int]:
-    """Labels 0, 1 and ignore as bytes, where that keeps them apart: an eighth of the memory to go through."""
-    if -128 <= ignore <= 255 and ignore & 255 > 1:
-        return target.to(torch.uint8), ignore & 255
-    return target, ignore
 
 
 def yes_or_no(target: Tensor, like: Tensor, ignore: int) -> tuple[Tensor, Tensor]:

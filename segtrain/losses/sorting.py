@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from segtrain import checks
-from segtrain.losses.activations import integer
+from segtrain.bits import integer
 from segtrain.losses.spread import Pixels, spread
 from segtrain.task import Task
 

@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 
+from segtrain.bits import erase_, keep_bits
 from segtrain.metrics.counts import predict_ids
 from segtrain.metrics.curves import BINS, STEPS, Histogram, expected_calibration_error
+from segtrain.metrics.pieces import pieces, yes_and_valid
 from segtrain.task import Task, check_shapes, valid_mask
 
 SUMS = ("nll", "brier")
@@ -24,16 +26,19 @@ CELLS = BINS * STEPS
 # A probability is put into a cell by truncation; a factor one unit in the last place too small makes the cells
 # (i/n, (i+1)/n], so that "above the threshold i/256" is a whole number of bins, as predict_ids decides it.
 SCALE = CELLS * (1 - 2**-24)
-PIECE = 2**19  # logits worked on at a time: temporaries stay small and in the cache
 
 
 class Pixels(NamedTuple):
-    """What the histogram and the sums need of each decision, [N, K, H, W]; K is 1 in multiclass."""
+    """What the histogram and the sums need of each decision, [N, K, H, W]; K is 1 in multiclass.
+
+    All is float32 but `positive` (bool or uint8) and `keep`, see keep_bits; what is not kept may be anything.
+    """
 
     probability: Tensor
     positive: Tensor
     nll: Tensor
     brier: Tensor
+    keep: Tensor
 
 
 class CalibrationProbe(Metric):
@@ -87,36 +92,29 @@ class CalibrationProbe(Metric):
             predicted: of predict_ids, where the caller has them already; used in multiclass only.
         """
         check_shapes(logits, target, self.task)
-        logits = logits.detach()
-        table = torch.zeros(self.histogram.shape[0] * 2 * CELLS + 1, dtype=torch.int64, device=logits.device)
-        if self.task.exclusive and predicted is None:
-            predicted = predict_ids(logits, self.task)
-        number = max(1, PIECE // max(1, logits[:1].numel()))
-        for start in range(0, len(logits), number):
-            piece = slice(start, start + number)
-            valid = valid_mask(target[piece], self.task)
-            if predicted is not None and self.task.exclusive:
-                pixels = _softmax_pixels(logits[piece].float(), target[piece], predicted[piece], valid)
-            else:
-                pixels = _sigmoid_pixels(logits[piece].float(), target[piece], valid)
-            self._count(pixels, valid, table)
-        cells = table[:-1].view(*self.histogram.shape, STEPS)  # the last one is for ignored pixels
-        self.histogram += cells.sum(-1)
-        self.within += (cells * (2 * torch.arange(STEPS, device=logits.device) + 1)).sum(-1)
+        logits, decisions = logits.detach(), self.histogram.shape[0]
+        labels = target.view(len(logits), decisions, *logits.shape[2:])
+        table = torch.zeros(1 + decisions * 2 * CELLS, dtype=torch.int64, device=logits.device)
+        rows = torch.empty((len(SUMS), *labels.shape[:3]), dtype=torch.float32, device=logits.device)
+        for n, r in pieces(logits):
+            given = None if predicted is None else predicted[n, ..., r, :]
+            pixels = self._pixels(logits[n, :, r].float(), labels[n, :, r], given)
+            for sums, values in zip(rows, (pixels.nll, pixels.brier), strict=True):
+                sums[n, :, r] = erase_(values, pixels.keep).sum(-1)
+            _place(pixels, table)
+        self._add(rows, table[1:].view(*self.histogram.shape, STEPS))  # the first cell is for ignored pixels
 
-    def _count(self, pixels: Pixels, valid: Tensor, table: Tensor) -> None:
-        kept = valid.view_as(pixels.nll).int()
-        for index, values in enumerate((pixels.nll.clamp_(max=LARGEST_NLL), pixels.brier)):
-            rows = values.mul_(kept).sum(-1)
-            self.totals[index] += (rows.nan_to_num(nan=0.0) * FIXED_POINT).round().long().sum()
-            if index == 0:
-                self.broken += rows.isnan().sum()
-        cell = pixels.probability.nan_to_num_(nan=0.0).mul_(SCALE).int()
-        first = 2 * torch.arange(cell.shape[1], dtype=torch.int32, device=cell.device).view(-1, 1, 1)
-        cell += (pixels.positive.int() + first) * CELLS
-        last = len(table) - 1
-        cell.sub_(last).mul_(kept).add_(last)  # arithmetic, since filling by a mask is several times slower on CPUs
-        table.index_add_(0, cell.flatten(), table.new_ones(1).expand(cell.numel()))
+    def _pixels(self, logits: Tensor, labels: Tensor, predicted: Tensor | None) -> Pixels:
+        if not self.task.exclusive:
+            return _sigmoid_pixels(logits, labels, self.task)
+        predicted = predict_ids(logits, self.task) if predicted is None else predicted
+        return _softmax_pixels(logits, labels, predicted.unsqueeze(1), self.task)
+
+    def _add(self, rows: Tensor, cells: Tensor) -> None:
+        self.broken += rows[0].isnan().sum()
+        self.totals += (rows.nan_to_num(nan=0.0) * FIXED_POINT).round().long().flatten(1).sum(1)
+        self.histogram += cells.sum(-1)
+        self.within += (cells * (2 * torch.arange(STEPS, device=cells.device) + 1)).sum(-1)
 
     def names(self) -> list[str]:
         """Keys of what compute returns."""
@@ -145,25 +143,34 @@ def image_nll(logits: Tensor, target: Tensor, task: Task) -> Tensor:
     return nll.flatten(1).sum(1) / valid.flatten(1).sum(1)
 
 
-def _sigmoid_pixels(logits: Tensor, target: Tensor, valid: Tensor) -> Pixels:
+def _sigmoid_pixels(logits: Tensor, target: Tensor, task: Task) -> Pixels:
     """Yes-or-no decisions; exp and log1p, unlike sigmoid, give equal bits wherever a pixel stands in memory."""
-    positive = (target == 1).view_as(logits).float()
-    logits = logits.masked_fill(~valid.view_as(logits), 0)  # may be anything there
-    wrong = logits * (1 - 2 * positive)  # the logit of the other label
-    nll = logits.abs().neg_().exp_().log1p_().add_(wrong.clamp_(min=0))
-    probability = logits.neg().exp_().add_(1).reciprocal_()
-    return Pixels(probability, positive, nll, (probability - positive).square_())
+    positive, valid = yes_and_valid(target, task)
+    truth, keep = positive.float(), keep_bits(valid, logits)
+    logits = erase_(logits.clone(memory_format=torch.contiguous_format), keep)  # may be anything there
+    wrong = truth.mul(-2).add_(1).mul_(logits)  # the logit of the other label
+    nll = logits.abs().neg_().exp_().log1p_().add_(wrong.clamp_(0, LARGEST_NLL))
+    probability = logits.neg_().exp_().add_(1).reciprocal_()
+    return Pixels(probability, positive, nll, truth.sub_(probability).square_(), keep)
 
 
-def _softmax_pixels(logits: Tensor, target: Tensor, predicted: Tensor, valid: Tensor) -> Pixels:
+def _softmax_pixels(logits: Tensor, target: Tensor, predicted: Tensor, task: Task) -> Pixels:
     """One decision per pixel: the class of the largest logit; one tensor of the logits' size is made."""
-    ignored = ~valid.unsqueeze(1)
+    valid = valid_mask(target, task)
     largest = logits.amax(1, keepdim=True)
-    true = logits.gather(1, (target.long() * valid).unsqueeze(1)).sub_(largest)
+    true = logits.gather(1, target.long() * valid).sub_(largest)
     powers = (logits - largest).exp_()
-    total = powers.sum(1, keepdim=True).masked_fill_(ignored, 1)
-    true.masked_fill_(ignored, 0)
-    squares = powers.square_().sum(1, keepdim=True).masked_fill_(ignored, 1)
+    total = powers.sum(1, keepdim=True)
     top = total.reciprocal()
-    brier = squares.mul_(top.square()).add_(1).sub_(true.exp().mul_(top), alpha=2).clamp_(min=0)
-    return Pixels(top, (predicted == target).unsqueeze(1), total.log_().sub_(true), brier)
+    brier = powers.square_().sum(1, keepdim=True).mul_(top.square())
+    brier.add_(1).sub_(true.exp().mul_(top), alpha=2).clamp_(min=0)
+    nll = total.log_().sub_(true).clamp_(max=LARGEST_NLL)
+    return Pixels(top, predicted == target, nll, brier, keep_bits(valid, top))
+
+
+def _place(pixels: Pixels, table: Tensor) -> None:
+    """Count each decision in the cell of its class, label and probability; in the first one where there is no label."""
+    cell = pixels.probability.nan_to_num_(nan=0.0).mul_(SCALE).int().add_(pixels.positive.int(), alpha=CELLS)
+    first = 1 + 2 * CELLS * torch.arange(cell.shape[1], dtype=torch.int32, device=cell.device).view(-1, 1, 1)
+    cell.add_(first).bitwise_and_(pixels.keep)
+    table.index_add_(0, cell.flatten(), table.new_ones(1).expand(cell.numel()))

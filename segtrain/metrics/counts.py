@@ -15,6 +15,7 @@ from torchmetrics import Metric
 
 from segtrain import checks
 from segtrain.errors import UserError
+from segtrain.metrics.pieces import pieces, yes_and_valid
 from segtrain.metrics.scores import dataset_scores, image_scores
 from segtrain.task import Task, check_shapes, valid_mask
 
@@ -170,9 +171,12 @@ def image_counts(logits: Tensor, target: Tensor, task: Task, predicted: Tensor |
 
 
 def _binary_counts(predicted: Tensor, target: Tensor, task: Task) -> Tensor:
-    valid = valid_mask(target, task)
-    truth, claimed = target == 1, (predicted == 1) & valid
-    seen, positive, positives, hit = (_count(mask) for mask in (valid, truth, claimed, truth & claimed))
+    counts = torch.zeros(*predicted.shape[:2], 4, dtype=torch.int64, device=predicted.device)
+    for n, r in pieces(predicted):
+        truth, valid = yes_and_valid(target[n, :, r], task)
+        claimed = torch.eq(predicted[n, :, r], 1, out=torch.empty_like(valid)).bitwise_and_(valid)
+        counts[n] += torch.stack([_count(mask) for mask in (valid, truth, claimed, truth & claimed)], dim=-1)
+    seen, positive, positives, hit = counts.unbind(-1)
     flat = torch.stack([seen - positive - positives + hit, positives - hit, positive - hit, hit], dim=-1)
     return flat.view(*flat.shape[:-1], 2, 2)
 

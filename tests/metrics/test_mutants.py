@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from segtrain.metrics import calibration, counts, curves, scores
+from segtrain.metrics import calibration, counts, curves, pieces, scores
 from segtrain.metrics.curves import Curve
 from segtrain.metrics.scores import Rates
-from segtrain.task import Task
+from segtrain.task import Task, valid_mask
 from tests.conftest import TASKS
 from tests.metrics import test_calibration as probes
 from tests.metrics import test_counts as counted
+from tests.metrics import test_pieces as passed
 from tests.metrics import test_scores as scored
 
 BINARY, MULTICLASS, MULTILABEL = TASKS["binary"], TASKS["multiclass"], TASKS["multilabel"]
@@ -65,16 +66,31 @@ def absent_is(value: float) -> Callable[[str, Rates], Tensor]:
     return lambda name, rates: true_score(name, rates).nan_to_num(nan=value)
 
 
-def of_top_only(z: Tensor, t: Tensor, predicted: Tensor, valid: Tensor) -> Any:
+def first_pieces(values: Tensor) -> Iterator[Any]:
+    """All but the last, where there are several."""
+    return iter(list(pieces.pieces(values))[:-1] or [(slice(None), slice(None))])
+
+
+def in_half(z: Tensor, t: Tensor, predicted: Tensor, task: Task) -> Any:
+    pixels = true_softmax(z.half(), t, predicted, task)
+    return type(pixels)(*(each.float() if each.is_floating_point() else each for each in pixels))
+
+
+def of_top_only(z: Tensor, t: Tensor, predicted: Tensor, task: Task) -> Any:
     """Brier of the most probable class instead of all."""
-    pixels = true_softmax(z, t, predicted, valid)
+    pixels = true_softmax(z, t, predicted, task)
     return pixels._replace(brier=(pixels.probability - pixels.positive.float()).square())
 
 
-def ties_are_right(z: Tensor, t: Tensor, predicted: Tensor, valid: Tensor) -> Any:
-    pixels = true_softmax(z, t, predicted, valid)
-    true = z.gather(1, (t.long() * valid).unsqueeze(1))
+def ties_are_right(z: Tensor, t: Tensor, predicted: Tensor, task: Task) -> Any:
+    pixels = true_softmax(z, t, predicted, task)
+    true = z.gather(1, t.long() * valid_mask(t, task))
     return pixels._replace(positive=true == z.amax(1, keepdim=True))
+
+
+def in_pieces(metric: Any) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        passed.test_pieces_change_no_bit(metric, BINARY, patch)
 
 
 def trapezoid(histogram: Tensor) -> Tensor:
@@ -130,11 +146,11 @@ MUTANTS = {
         probes.test_binary_scores_are_scikit_learns_and_torchmetrics,
     ),
     "computed in half": Mutant(
-        calibration, "_softmax_pixels", lambda z, t, p, v: true_softmax(z.half(), t, p, v),
+        calibration, "_softmax_pixels", in_half,
         probes.test_multiclass_scores_are_scikit_learns_and_torchmetrics,
     ),
     "ignored pixels looked at": Mutant(
-        calibration, "valid_mask", lambda t, task: torch.ones_like(t, dtype=torch.bool),
+        calibration, "yes_and_valid", lambda t, task: (t == 1, torch.ones_like(t)),
         lambda: probes.test_ignored_pixels_do_not_matter(BINARY),
     ),
     "brier of the top class": Mutant(
@@ -155,6 +171,16 @@ MUTANTS = {
         lambda: probes.test_a_net_that_is_sure_and_right_has_no_error_of_calibration(BINARY),
     ),
     "eight bins": Mutant(curves, "GROUPS", 8, probes.test_scores_are_the_oracles),
+    "labels cut to bytes": Mutant(
+        pieces, "ignore_in_bytes", lambda t, ignore: (t.to(torch.uint8), ignore & 255),
+        lambda: passed.test_any_index_may_be_ignored(counts.SegmentationMetrics, BINARY, 257),
+    ),
+    "last piece of the counts left out": Mutant(
+        counts, "pieces", first_pieces, lambda: in_pieces(counts.SegmentationMetrics)
+    ),
+    "last piece of the probe left out": Mutant(
+        calibration, "pieces", first_pieces, lambda: in_pieces(calibration.CalibrationProbe)
+    ),
     "rounded by image": Mutant(
         calibration, "FIXED_POINT", 2**4, probes.test_binary_scores_are_scikit_learns_and_torchmetrics
     ),

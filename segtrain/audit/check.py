@@ -140,6 +140,7 @@ def kind_of(sentence: str, root: Path) -> str:
     text = sentence.partition(";")[0]
     text = re.sub(rf"^{re.escape(str(root))}.*?: ", "", text)
     text = re.sub(rf"{re.escape(str(root))}.*", "", text)
+    text = re.sub(r": \(\d.*", "", text)  # colours
     text = re.sub(r"\s*(\(.*\)|\[.*?\])", "", text)
     return re.sub(r"\d+", "N", text).strip(" ,:")
 

@@ -31,6 +31,11 @@ class StackLayout:
         """
         stacks, faults = single_stacks(root)
         if not stacks and not faults:
+            if not (root / "images").is_dir() or not any(path.is_dir() for path in (root / "images").iterdir()):
+                raise UserError(
+                    f"{root}: no train stacks; data=stack needs images/train.tif and masks/train.tif, or folders "
+                    "images/train and masks/train with stacks of the same stems"
+                )
             listing = FolderLayout("images/{split}", "masks/{split}").find(root)
             faults = list(listing.faults)
             stacks = [(item.split, item.id, item.image, item.label.files[0]) for item in listing.items]

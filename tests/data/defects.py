@@ -139,10 +139,10 @@ def unfit_masks(maker: Maker) -> None:
     _, mask = maker.pair("rgb")
     colors = np.array([[10, 20, 30], [200, 0, 0], [0, 200, 0], [0, 0, 200]], np.uint8)[good_mask(1)]
     Image.fromarray(colors).save(mask)
-    maker.error("a mask of colours, not class ids", mask, "(10, 20, 30)")
+    maker.error("a mask of colours, not class ids", mask, "(10,20,30) in 2016 pixels")
     _, mask = maker.pair("rgba")
     Image.fromarray(colors).convert("RGBA").save(mask)
-    maker.error("a mask of colours, not class ids", mask, "(10, 20, 30)")
+    maker.error("a mask of colours, not class ids", mask, "(10,20,30) in 2016 pixels")
     _, mask = maker.pair("jpeg_mask")
     mask.unlink()
     Image.fromarray(good_mask(1) * 100).save(mask.with_suffix(".jpg"))

@@ -15,7 +15,7 @@ from segtrain.errors import UserError
 from segtrain.layouts.coco import CocoLayout
 from segtrain.layouts.labelme import LabelmeLayout
 from tests.data.annotated import HEIGHT, WIDTH, make_coco, make_labelme, opened
-from tests.data.test_rle import compressed
+from tests.layouts.test_rle import compressed
 
 ODD: list[Any] = [
     None, True, -1, 0, 3, 2**70, 1e308, -1e308, float("nan"), float("inf"), "", "x", "3", "é\0", [], [[]], [[[1]]],

@@ -30,7 +30,7 @@ from tests.data.annotated import (
     write_json,
 )
 from tests.data.annotated import picture as draw_picture
-from tests.data.test_rle import compressed, lengths
+from tests.layouts.test_rle import compressed, lengths
 
 Content = dict[str, Any]
 

@@ -82,11 +82,11 @@ def judge_unchanged(subject: Subject, example: Example) -> None:
 def judge_layout(subject: Subject, example: Example) -> None:
     """The target's integer type and the tensors' strides do not matter."""
     logits, target = example
-    expected = run(subject.loss, logits, target)
-    for dtype in (torch.uint8, torch.int32):
-        same(run(subject.loss, logits, target.to(dtype)), expected, kind=f"of a target of {dtype} is another")
-    strided = logits.to(memory_format=torch.channels_last), target.transpose(-1, -2).contiguous().transpose(-1, -2)
-    same(run(subject.loss, *strided), expected, 1e-5, 1e-7, kind="of channels_last tensors is another")
+    given, expected = run(subject.loss, *example), run(subject.loss, logits.contiguous(), target.long().contiguous())
+    if target.dtype == torch.int64:
+        same(given, expected, 1e-5, 1e-7, kind="of tensors with other strides is another")
+    else:
+        same(given, expected, kind=f"of a target of {target.dtype} is not that of int64")
 
 
 def judge_gradient(subject: Subject, example: Example) -> None:
@@ -136,7 +136,7 @@ def judge_autocast(subject: Subject, example: Example) -> None:
     expected = run(subject.loss, *example)
     with torch.autocast("cpu", torch.bfloat16):
         given = run(subject.loss, *example)
-    same(given, expected, 1e-5, 1e-7, kind="is another within autocast")
+    same(given, expected, 1e-5, 1e-7, kind="is another within autocast", detail='torch.autocast("cpu", torch.bfloat16)')
 
 
 def judge_waiting(subject: Subject, example: Example) -> None:

@@ -126,7 +126,10 @@ def _compared(
 
 
 def _written(parts: Sequence[Example]) -> str:
-    words = [f"logits_{r}, target_{r} = {literal(x.logits)}, {literal(x.target)}" for r, x in enumerate(parts)]
+    words = [
+        f"logits_{rank}, target_{rank} = {literal(part.logits, torch.float32)}, {literal(part.target, torch.int64)}"
+        for rank, part in enumerate(parts)
+    ]
     return "\n".join([*words, "# gradients of a factor and a summand per class that all logits share"])
 
 

@@ -44,7 +44,7 @@ _ALL = (
         simplify=("shape", "target"),
     ),
     Promise("inputs unchanged", mechanics.judge_unchanged, examples.every_integer, "use masked_fill, not masked_fill_"),
-    Promise("memory layout", mechanics.judge_layout, examples.usual, "use target.long() and reshape"),
+    Promise("memory layout", mechanics.judge_layout, examples.laid_out, "use target.long() and reshape"),
     Promise("autocast", mechanics.judge_autocast, examples.usual, FLOAT32 + "; sum in place of a matrix product"),
     Promise(
         "refusals", mechanics.judge_refusals, examples.unfit, "call segtrain.task.check_shapes(logits, target, task)",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from segtrain.contract import counterexample
-from segtrain.contract.counterexample import literal, smallest
+from segtrain.contract import counterexample, examples
+from segtrain.contract.counterexample import Counterexample, literal, smallest
 from segtrain.contract.examples import Example
 from segtrain.contract.processes import examine_processes
-from segtrain.contract.promise import Subject
+from segtrain.contract.promise import Broken, Subject, run
 from segtrain.contract.suite import PROMISES, Verdict, examine, excuses
 from segtrain.task import Task
 from tests.conftest import TASKS
@@ -50,27 +52,68 @@ def test_a_right_loss_keeps_every_promise(right: type[nn.Module], mode: str) -> 
     assert all(properties.values())
 
 
-@pytest.mark.parametrize("loss", [wrong.MaskedAfter, wrong.Detached, wrong.EmptySkipped, wrong.SumInHalf])
+def pasted(text: str) -> Example:
+    """What a counterexample's lines make in Python."""
+    names: dict[str, Any] = {"torch": torch}
+    exec(text, names)
+    return Example(names["logits"], names["target"])
+
+
+@pytest.mark.parametrize("loss", wrong.WRONG, ids=lambda loss: loss.__name__)
 def test_a_counterexample_can_be_pasted(loss: type[nn.Module]) -> None:
     promise = PROMISES[wrong.WRONG[loss]]
     found = smallest(promise, subject(loss))
     assert found is not None
-    names: dict[str, Tensor] = {"torch": torch}  # type: ignore[dict-item]
-    exec(found.text(), names)
-    broken = promise.breach(subject(loss), Example(names["logits"], names["target"]))
+    example = pasted(found.text())
+    for given, expected in zip(example, found.example, strict=True):
+        assert given.dtype == expected.dtype
+        assert given.is_contiguous() == expected.clone().is_contiguous()
+    broken = promise.breach(subject(loss), example)
     assert broken is not None
     assert (broken.kind, broken.detail) == (found.broken.kind, found.broken.detail)
+
+
+def test_what_uint8_alone_shows_is_shown_as_uint8() -> None:
+    found = smallest(PROMISES["memory layout"], subject(wrong.UnsignedArithmetic))
+    assert found is not None
+    assert "dtype=torch.uint8" in found.text()
+    (logits, target), loss = pasted(found.text()), wrong.UnsignedArithmetic(TASKS["binary"])
+    slopes = [run(loss, logits, ids)[1] for ids in (target, target.long())]
+    assert not torch.equal(*slopes)
+
+
+def test_what_strides_alone_show_is_shown_with_them() -> None:
+    found = smallest(PROMISES["memory layout"], subject(wrong.Viewed))
+    assert found is not None
+    (logits, target), loss = pasted(found.text()), wrong.Viewed(TASKS["binary"])
+    assert loss(logits.contiguous(), target.contiguous()).isfinite()
+    with pytest.raises(RuntimeError, match="view"):
+        loss(logits, target)
+
+
+@pytest.mark.parametrize("mode", TASKS)
+def test_types_are_written_wherever_they_are_not_the_usual_ones(mode: str) -> None:
+    for make in (examples.laid_out, examples.every_integer, examples.in_half, examples.precise, examples.unfit):
+        for example in make(TASKS[mode]):
+            text = Counterexample(example, Broken("")).text()
+            lines = [line for line in text.splitlines() if not line.startswith("#")]
+            for line, tensor, usual in zip(lines, example, (torch.float32, torch.int64), strict=True):
+                assert (f"dtype={tensor.dtype}" in line) == (tensor.dtype != usual)
+            for given, expected in zip(pasted(text), example, strict=True):
+                assert given.dtype == expected.dtype
+                assert given.is_contiguous() == expected.clone().is_contiguous()
+                assert torch.equal(given, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 def test_a_literal_is_the_tensor_bit_by_bit(dtype: torch.dtype) -> None:
     numbers = torch.tensor([[0.1, -1e4], [3e-8, 1 / 3]], dtype=torch.float64).to(dtype)
     for tensor in (numbers, torch.full((2, 3), 0.7, dtype=dtype), torch.tensor([1, 255], dtype=torch.uint8)):
-        written = eval(literal(tensor), {"torch": torch})
+        written = eval(literal(tensor, torch.float32), {"torch": torch})
         assert written.dtype == tensor.dtype
         assert torch.equal(written, tensor)
     special = torch.tensor([torch.nan, torch.inf, -torch.inf], dtype=dtype)
-    assert torch.equal(eval(literal(special), {"torch": torch}).nan_to_num(), special.nan_to_num())
+    assert torch.equal(eval(literal(special, torch.float32), {"torch": torch}).nan_to_num(), special.nan_to_num())
 
 
 def test_what_cannot_be_printed_is_made_by_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:

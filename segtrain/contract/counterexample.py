@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from segtrain.contract.examples import Example
-from segtrain.contract.promise import Broken, Promise, Subject
+from segtrain.contract.promise import Broken, Promise, Subject, Unexamined
 from segtrain.task import Task
 
 MOST_TRIALS, MOST_SECONDS = 600, 8.0
@@ -58,13 +58,22 @@ def smallest(promise: Promise, subject: Subject) -> Counterexample | None:
 
     Returns:
         None where the promise is kept.
+
+    Raises:
+        Unexamined: it is broken on none of the examples, and on some it cannot be tried.
     """
+    unexamined: Unexamined | None = None
     for place, example in enumerate(promise.examples(subject.task)):
-        broken = promise.breach(subject, example)
+        try:
+            broken = promise.breach(subject, example)
+        except Unexamined as why:
+            unexamined, broken = why, None
         if broken is not None:
             simple = _simplified(promise, subject, Counterexample(example, broken))
             readable = _readable(simple.example)
             return simple if readable else Counterexample(example, broken, _recipe(promise, subject.task, place))
+    if unexamined is not None:
+        raise unexamined
     return None
 
 
@@ -78,12 +87,19 @@ def _simplified(promise: Promise, subject: Subject, found: Counterexample) -> Co
                 return found
             if _weight(candidate, subject.task) >= weight:
                 continue
-            broken = promise.breach(subject, candidate)
+            broken = _breach(promise, subject, candidate)
             if broken is not None and _stem(broken) == _stem(found.broken):
                 found = Counterexample(candidate, broken)
                 break
         else:
             return found
+
+
+def _breach(promise: Promise, subject: Subject, example: Example) -> Broken | None:
+    try:
+        return promise.breach(subject, example)
+    except Unexamined:
+        return None
 
 
 def _stem(broken: Broken) -> str:

@@ -5,6 +5,7 @@ A judge passes where an example says nothing about its promise.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -13,14 +14,15 @@ from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
     FakeTensorMode,
-    UnsupportedFakeTensorException,
 )
 
 from segtrain.contract.examples import HALVES, SMALL, Example, make_logits
-from segtrain.contract.promise import Broken, Outcome, Subject, demand, run, same
+from segtrain.contract.promise import Broken, Outcome, Subject, Unexamined, demand, run, same
 from segtrain.contract.waiting import HostWaits, NoSync, without_data
 from segtrain.errors import UserError
 from segtrain.task import valid_mask
+
+MIXED = re.compile("same device|different devices")  # in what torch says of them
 
 
 def judge_running(subject: Subject, example: Example) -> None:
@@ -141,14 +143,20 @@ def judge_autocast(subject: Subject, example: Example) -> None:
 
 def judge_waiting(subject: Subject, example: Example) -> None:
     """The host never waits for the device: no .item(), no bool(tensor), no boolean indexing, no mix of devices."""
-    leaf = example.logits.requires_grad_()
+    leaf, where = example.logits.requires_grad_(), "while its operations are watched"
     try:
         with NoSync():
-            subject.loss(leaf, example.target).backward()  # type: ignore[no-untyped-call]
+            subject.loss(leaf, example.target).sum().backward()  # type: ignore[no-untyped-call]
+        where = "on a GPU without data (torch's FakeTensorMode)"
         _run_on_a_fake_gpu(subject, example)
     except (HostWaits, DataDependentOutputException, DynamicOutputShapeException) as wait:
         operation = wait if isinstance(wait, HostWaits) else getattr(wait, "func", wait)
         raise Broken("the host waits for the device", detail=f"in {operation}{_place(wait)}") from wait
+    except Exception as error:
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}{_place(error)}"
+        if MIXED.search(str(error)):
+            raise Broken("tensors of different devices meet", detail=said) from error
+        raise Unexamined(f"{where} it raises {said}") from error
 
 
 def judge_float64(subject: Subject, example: Example) -> None:
@@ -167,13 +175,11 @@ def _halved(subject: Subject, example: Example) -> tuple[Outcome, Outcome]:
 def _run_on_a_fake_gpu(subject: Subject, example: Example) -> None:
     loss = subject.build(subject.task)
     logits, target = example
-    try:
-        with FakeTensorMode(), NoSync():
-            if isinstance(loss, nn.Module):
-                loss._apply(without_data)  # type: ignore[no-untyped-call]
-            loss(torch.empty(logits.shape, device="cuda"), torch.empty(target.shape, dtype=target.dtype, device="cuda"))
-    except (UnsupportedFakeTensorException, NotImplementedError):
-        return  # an operation that only a real device could show; without a device NoSync has watched it above
+    # a constant that the loss keeps outside of its buffers is a tensor on the host; alone, a number may stay there
+    with FakeTensorMode(allow_non_fake_inputs=True), NoSync():
+        if isinstance(loss, nn.Module):
+            loss._apply(without_data)  # type: ignore[no-untyped-call]
+        loss(torch.empty(logits.shape, device="cuda"), torch.empty(target.shape, dtype=target.dtype, device="cuda"))
 
 
 def _place(error: BaseException) -> str:

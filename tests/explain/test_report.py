@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from segtrain.cli import main
-from segtrain.cli.losses import combinations
+from segtrain.cli.explanation import combinations
 from segtrain.explain import curves
 from segtrain.explain import report as explaining
 

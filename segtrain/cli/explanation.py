@@ -26,13 +26,14 @@ def explain(arguments: Arguments) -> int:
     names = "-".join(dict.fromkeys(label.partition(" ")[0] for label in labels))
     output = Path(str(config.output or f"explain_{clean_name(names)}.png")).expanduser()
     checks.choice("output: the ending", output.suffix, (".png", ".svg", ".pdf"))
+    from segtrain.explain import chart
     from segtrain.explain import report as explaining
 
     losses = [explaining.explain(config, label, arguments.allow) for label, config in chosen]
     print(explaining.table(losses))
     task = explaining.make_task(config)
     classes = "" if task.mode == "binary" else f" of {task.num_classes} classes"
-    explaining.save_picture(losses, f"{task.mode}{classes}", explaining.note_of(config), output)
+    chart.save_picture(losses, f"{task.mode}{classes}", chart.note_of(config), output)
     print(f"picture: {output}")
     return 0
 

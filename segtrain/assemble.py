@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from segtrain import checks
 from segtrain.audit.diagnose import Choice
-from segtrain.build import build, settle_loss
+from segtrain.build import build, plain_fields, settle_loss, with_task
 from segtrain.data import DataSource
 from segtrain.datamodule import SegmentationDataModule
 from segtrain.errors import UserError
@@ -68,15 +68,13 @@ def assemble(request: Request) -> Parts:
     Raises:
         UserError: whatever one of them refuses.
     """
-    config, allow = request.config.copy(), request.allow
+    config, allow = request.config, request.allow
     wanted = {key: value for key, value in plain(config.task).items() if key != "_target_"}
     source: DataSource = build(config.data, "data", allow).open(wanted)
     for split in ("train", "val"):
         if split not in source.splits:
             raise UserError(f"data {source.name} has no {split} images; training needs them")
-    with open_dict(config):
-        config.task = {"_target_": "segtrain.task.Task", **_plain_fields(source.task)}
-        config.stats = {"_target_": "segtrain.task.ClassStats", **_plain_fields(source.stats)}
+    config = with_task(config, source.task, source.stats)
     choice = settle_loss(config, source.task, source.stats)
     _check_settings(config, source.task)
     _check_start(config)
@@ -84,7 +82,7 @@ def assemble(request: Request) -> Parts:
     net = _builder(config.model, "model", allow)(
         task=source.task, in_channels=source.channels, mean=source.mean, std=source.std
     )
-    record = {"config": plain(config), "task": _plain_fields(source.task), "channels": source.channels}
+    record = {"config": plain(config), "task": plain_fields(source.task), "channels": source.channels}
     module = SegmentationModule(
         net.to(memory_format=torch.channels_last),
         build(config.loss, "loss", allow),
@@ -136,11 +134,3 @@ def _builder(node: DictConfig, key: str, allow: tuple[str, ...]) -> Any:
     with open_dict(node):
         node["_partial_"] = True
     return build(node, key, allow)
-
-
-def _plain_fields(instance: Any) -> dict[str, Any]:
-    """Fields of a dataclass as lists and numbers, for yaml and checkpoints."""
-    fields = asdict(instance)
-    return {
-        k: [list(v) if isinstance(v, tuple) else v for v in x] if isinstance(x, tuple) else x for k, x in fields.items()
-    }

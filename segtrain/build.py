@@ -11,6 +11,7 @@ import functools
 import importlib
 import inspect
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import hydra.utils
@@ -103,6 +104,23 @@ def settle_loss(config: DictConfig, task: Task, stats: ClassStats) -> Choice | N
         for key, value in choice.settings.items():
             OmegaConf.update(config.loss, key, value)
     return choice
+
+
+def with_task(config: DictConfig, task: Task, stats: ClassStats) -> DictConfig:
+    """A configuration with this task and these statistics of a training set filled in."""
+    config = config.copy()
+    with open_dict(config):
+        for key, value in (("task", task), ("stats", stats)):
+            config[key] = {"_target_": f"segtrain.task.{type(value).__name__}", **plain_fields(value)}
+    return config
+
+
+def plain_fields(instance: Task | ClassStats) -> dict[str, Any]:
+    """Fields of a dataclass as lists and numbers, for yaml and checkpoints."""
+    fields = asdict(instance)
+    return {
+        k: [list(v) if isinstance(v, tuple) else v for v in x] if isinstance(x, tuple) else x for k, x in fields.items()
+    }
 
 
 def targets(node: Any, key: str) -> Iterator[tuple[str, str]]:

@@ -125,7 +125,7 @@ def check_shapes(logits: Tensor, target: Tensor, task: Task) -> None:
     Reads shapes and dtypes only, so the host never waits for the device.
 
     Raises:
-        UserError: wrong rank, channels, size or dtype.
+        UserError: wrong rank, channels, size or dtype, or nothing in them.
     """
     if logits.ndim != 4 or logits.shape[1] != task.num_classes:
         wanted = f"[N, {task.num_classes}, H, W]"
@@ -133,6 +133,8 @@ def check_shapes(logits: Tensor, target: Tensor, task: Task) -> None:
     expected = _expected_target(logits.shape, task)
     if list(target.shape) != expected:
         raise UserError(f"{task.mode}: target must be {expected}, got {list(target.shape)}")
+    if 0 in logits.shape:  # a mean over nothing would be 0 or NaN and pass for a result
+        raise UserError(f"{task.mode}: logits need an image, a row and a column at least, got {list(logits.shape)}")
     if not logits.is_floating_point():
         raise UserError(f"logits must be floating point, got {logits.dtype}")
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:

@@ -23,8 +23,8 @@ COMMANDS = {
         "check",
         "look through a data set: what is in it, what is wrong, what to train with",
     ),
-    "test-loss": ("segtrain.cli.losses", "test_loss", "try a loss on everything that losses must do"),
-    "explain": ("segtrain.cli.losses", "explain", "show what losses do, as a table and a picture"),
+    "test-loss": ("segtrain.cli.promises", "test_loss", "try a loss on everything that losses must do"),
+    "explain": ("segtrain.cli.explanation", "explain", "show what losses do, as a table and a picture"),
     "ls": ("segtrain.cli.files", "ls", "list configuration groups, or the options of one"),
     "cp": ("segtrain.cli.files", "cp", "copy a configuration to edit it"),
     "env": ("segtrain.cli.files", "env", "versions and devices, for bug reports"),
@@ -39,7 +39,8 @@ SHOWING: dict[str, tuple[str, ...]] = {
 }
 HOW_SHOWN = ("--resolve", "--package", "-p")  # of --cfg
 HYDRA_FLAGS = (*MULTIRUN, *SHOWING, *HOW_SHOWN)
-COMPOSED = ("train", "evaluate", "predict", "check", "explain")  # commands that read configurations
+COMPOSED = ("train", "evaluate", "predict", "check", "explain")  # commands that print their configuration
+READING = (*COMPOSED, "test-loss")  # commands that read the user's own configurations
 
 
 @dataclass
@@ -175,8 +176,9 @@ def _refuse_useless(arguments: Arguments) -> None:
     command, showing = arguments.command, [flag for flag in arguments.hydra if flag in SHOWING]
     given = [*(["-m"] if arguments.multirun else []), *showing]
     own = [flag for flag, value in zip(WITH_VALUE, (arguments.config_dir, arguments.allow), strict=True) if value]
-    if command not in COMPOSED and (given or own or arguments.hydra):
-        raise UserError(f"{[*given, *own, *arguments.hydra][0]} has no use with {command}")
+    useless = [] if command in COMPOSED else [*given, *arguments.hydra]
+    if useless := [*useless, *(own if command not in READING else [])]:
+        raise UserError(f"{useless[0]} has no use with {command}")
     if arguments.multirun and command != "train":
         raise UserError(f"-m is for train; {command} takes one run at a time")
     if len(given) > 1:

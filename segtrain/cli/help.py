@@ -21,6 +21,7 @@ EXAMPLES = {
     "test-loss": (
         "segtrain test-loss my_pkg.MyLoss scale=2.0",
         "segtrain test-loss focal gamma=3 modes=binary,multilabel",
+        "segtrain test-loss dice_ce weights.dice=2 terms.ce.label_smoothing=.1",
     ),
     "explain": (
         "segtrain explain loss=focal loss.gamma=3",
@@ -31,12 +32,13 @@ EXAMPLES = {
     "cp": ("segtrain cp loss/focal myconf", "segtrain train --config-dir myconf loss=focal"),
     "env": ("segtrain env",),
 }
-FLAGS = """flags:
-  -m, --multirun       train every combination of comma-separated values
-  --cfg job            print the configuration and stop
-  --config-dir DIR     also look for configuration groups in DIR (first)
-  --allow PACKAGE      let the configuration name code of your own package
-  --traceback          show where an error came from"""
+FLAGS = (
+    "  -m, --multirun       train every combination of comma-separated values",
+    "  --cfg job            print the configuration and stop",
+    "  --config-dir DIR     also look for configuration groups in DIR (first)",
+    "  --allow PACKAGE      let the configuration name code of your own package",
+    "  --traceback          show where an error came from",
+)
 
 
 def overview() -> str:
@@ -55,10 +57,12 @@ def about(command: str) -> str:
     if command in ("train", "evaluate", "check"):
         lines += ["", "groups (GROUP=OPTION; `segtrain ls GROUP` says what each option is for):"]
         lines += [f"  {group:10} {', '.join(names)}" for group in groups() if (names := options(group))]
-    if command == "explain":
+    if command in ("test-loss", "explain"):
         lines += ["", f"losses: {', '.join(options('loss'))}"]
     if command in COMPOSED:
         lines += ["", "settings (KEY=VALUE; --cfg job shows those of the groups too):"]
         lines += [f"  {line}" for line in summary_of(command)]
-        lines += ["", FLAGS]
+        lines += ["", "flags:", *FLAGS]
+    elif command == "test-loss":
+        lines += ["", "flags:", *FLAGS[-3:]]
     return "\n".join(lines)

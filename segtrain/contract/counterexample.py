@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from segtrain.contract.examples import Example
-from segtrain.contract.promise import Broken, Promise, Subject
+from segtrain.contract.promise import Broken, Promise, Subject, Unexamined
 from segtrain.task import Task
 
 MOST_TRIALS, MOST_SECONDS = 600, 8.0
@@ -38,7 +39,8 @@ class Counterexample:
     def text(self) -> str:
         """Inputs, what came and what should have come; the inputs can be pasted."""
         logits, target = self.example
-        lines = [self.inputs] if self.inputs else [f"logits = {literal(logits)}", f"target = {literal(target)}"]
+        written = f"logits = {literal(logits, torch.float32)}\ntarget = {literal(target, torch.int64)}"
+        lines = [self.inputs or written]
         if self.broken.detail:
             lines.append(f"# {self.broken.detail}")
         for word, value in (("got", self.broken.got), ("expected", self.broken.expected)):
@@ -56,13 +58,22 @@ def smallest(promise: Promise, subject: Subject) -> Counterexample | None:
 
     Returns:
         None where the promise is kept.
+
+    Raises:
+        Unexamined: it is broken on none of the examples, and on some it cannot be tried.
     """
+    unexamined: Unexamined | None = None
     for place, example in enumerate(promise.examples(subject.task)):
-        broken = promise.breach(subject, example)
+        try:
+            broken = promise.breach(subject, example)
+        except Unexamined as why:
+            unexamined, broken = why, None
         if broken is not None:
             simple = _simplified(promise, subject, Counterexample(example, broken))
             readable = _readable(simple.example)
             return simple if readable else Counterexample(example, broken, _recipe(promise, subject.task, place))
+    if unexamined is not None:
+        raise unexamined
     return None
 
 
@@ -76,12 +87,19 @@ def _simplified(promise: Promise, subject: Subject, found: Counterexample) -> Co
                 return found
             if _weight(candidate, subject.task) >= weight:
                 continue
-            broken = promise.breach(subject, candidate)
+            broken = _breach(promise, subject, candidate)
             if broken is not None and _stem(broken) == _stem(found.broken):
                 found = Counterexample(candidate, broken)
                 break
         else:
             return found
+
+
+def _breach(promise: Promise, subject: Subject, example: Example) -> Broken | None:
+    try:
+        return promise.breach(subject, example)
+    except Unexamined:
+        return None
 
 
 def _stem(broken: Broken) -> str:
@@ -120,10 +138,10 @@ def _smaller(example: Example, halves: bool) -> Iterator[Example]:
 
 def _each(tensor: Tensor, values: tuple[float, ...]) -> Iterator[Tensor]:
     """One number replaced, each in turn; nothing where there are many."""
-    for place in range(tensor.numel() if tensor.numel() <= FEW else 0):
+    for place in product(*map(range, tensor.shape)) if tensor.numel() <= FEW else ():
         for value in values:
             changed = tensor.clone()
-            changed.view(-1)[place] = value
+            changed[place] = value
             yield changed
 
 
@@ -153,13 +171,28 @@ def _recipe(promise: Promise, task: Task, place: int) -> str:
     )
 
 
-def literal(tensor: Tensor) -> str:
-    """A tensor as an expression: its numbers, or torch.full where it is long and all are the same."""
-    kind = "" if tensor.dtype in (torch.float32, torch.int64) else f", dtype={tensor.dtype}"
+def literal(tensor: Tensor, usual: torch.dtype) -> str:
+    """A tensor as an expression: its numbers, or torch.full where it is long and all are the same.
+
+    Args:
+        tensor: of any type and in the memory layouts of examples.laid_out.
+        usual: the type that need not be written.
+    """
+    kind = "" if tensor.dtype == usual else f", dtype={tensor.dtype}"
     first = tensor.reshape(-1)[0]
     if tensor.numel() > 4 and bool((tensor == first).all()):
-        return f"torch.full({tuple(tensor.shape)}, {_number(first)}{kind})"
-    return f"torch.tensor({_nested(tensor)}{kind})"
+        return f"torch.full({tuple(tensor.shape)}, {_number(first)}{kind}){_strides(tensor)}"
+    return f"torch.tensor({_nested(tensor)}{kind}){_strides(tensor)}"
+
+
+def _strides(tensor: Tensor) -> str:
+    """What gives a contiguous tensor the memory layout of this one, or of its clone, which is what judges are given."""
+    tensor = tensor.clone()
+    if tensor.is_contiguous():
+        return ""
+    if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        return ".to(memory_format=torch.channels_last)"
+    return ".mT.contiguous().mT"
 
 
 def shown(value: Any) -> str:

@@ -105,6 +105,13 @@ def every_integer(task: Task) -> Iterator[Example]:
     yield from (Example(make_logits(task), make_target(task).to(dtype)) for dtype in (torch.int64, torch.uint8))
 
 
+def laid_out(task: Task) -> Iterator[Example]:
+    """The usual example with uint8 and int32 ids, then in the strides of channels_last and of a transposed mask."""
+    logits, target = make_logits(task), make_target(task)
+    yield from (Example(logits, target.to(dtype)) for dtype in (torch.uint8, torch.int32))
+    yield Example(logits.to(memory_format=torch.channels_last), target.mT.contiguous().mT)
+
+
 def without_foreground(task: Task) -> Iterator[Example]:
     """Masks of background alone."""
     yield Example(make_logits(task), make_target(task, "empty"))

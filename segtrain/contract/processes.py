@@ -1,8 +1,6 @@
 """The promise that needs two processes: together they give the gradient that one gives on both batches.
 
-    python -m segtrain.contract.processes FOLDER RANK
-
-is one of the two; they meet in the folder, read there which loss to build, and leave their gradients there.
+Each of the two calls `work`; they meet in a folder, read there what to do, and leave their gradients there.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,8 @@ from torch import Tensor, nn
 
 from segtrain.contract.counterexample import Counterexample, literal
 from segtrain.contract.examples import TASKS, Example, generator
-from segtrain.contract.named import loss_builder
 from segtrain.contract.promise import Broken, Loss, same
-from segtrain.contract.suite import Verdict
+from segtrain.contract.suite import Verdict, excuses
 from segtrain.task import Task
 
 WORLD = 2
@@ -74,25 +71,35 @@ def gradient(loss: Loss, net: nn.Module, example: Example) -> Tensor:
 
 
 def examine_processes(
-    name: str, params: Mapping[str, Any], verdicts: Iterable[Verdict], patience: float = PATIENCE
+    command: Sequence[str], build: Callable[[Task], Loss], verdicts: Iterable[Verdict], patience: float = PATIENCE
 ) -> list[Verdict]:
     """How the promise of two processes stands in each mode: a must for means over pixels, else a property.
 
     Args:
-        name: of the loss, as for loss_builder.
-        params: of the loss; numbers, words, lists.
+        command: followed by a folder and a rank, starts a process that calls `work` with them and the same builder.
+        build: builds the loss for a task.
         verdicts: on the other promises; they say in which modes the loss is a mean.
         patience: seconds for which one process waits for the other.
     """
     means = {v.mode: v.breach is None for v in verdicts if v.promise == "mean over pixels"}
+    reasons = {mode: excuses(build(TASKS[mode]), {}).get(NAME, "") for mode in means}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        what = {"name": name, "params": dict(params), "modes": list(means), "patience": patience}
-        (folder / "what.json").write_text(json.dumps(what))
-        trouble = _start_both(folder)
+        (folder / "what.json").write_text(json.dumps({"modes": list(means), "patience": patience}))
+        trouble = _start_both(command, folder)
         found = [torch.load(file, weights_only=True) for file in sorted(folder.glob("*.pt"))]
-    build = loss_builder(name, params)
-    return [Verdict(NAME, m, must, _compared(TASKS[m], build, found, trouble)) for m, must in means.items()]
+    met = len(found) == WORLD  # or nothing is known about the loss
+    return [
+        Verdict(
+            NAME,
+            mode,
+            is_mean and not reasons[mode],
+            _compared(TASKS[mode], build, found, trouble) if met else None,
+            reasons[mode],
+            "" if met else f"two processes did not meet: {trouble}",
+        )
+        for mode, is_mean in means.items()
+    ]
 
 
 def _compared(
@@ -101,7 +108,7 @@ def _compared(
     for case, labelled in LABELLED.items():
         parts = halves(task, labelled)
         whole = Example(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
-        results = [result.get(f"{task.mode}, {case}", trouble) for result in found] or [trouble]
+        results = [result.get(f"{task.mode}, {case}", trouble) for result in found]
         failed = [result for result in results if isinstance(result, str)]
         try:
             if failed:
@@ -126,18 +133,20 @@ def _compared(
 
 
 def _written(parts: Sequence[Example]) -> str:
-    words = [f"logits_{r}, target_{r} = {literal(x.logits)}, {literal(x.target)}" for r, x in enumerate(parts)]
+    words = [
+        f"logits_{rank}, target_{rank} = {literal(part.logits, torch.float32)}, {literal(part.target, torch.int64)}"
+        for rank, part in enumerate(parts)
+    ]
     return "\n".join([*words, "# gradients of a factor and a summand per class that all logits share"])
 
 
-def _start_both(folder: Path) -> str:
+def _start_both(command: Sequence[str], folder: Path) -> str:
     """Run both processes to their end, or to the end of the time; what went wrong, or nothing."""
     paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "segtrain.contract.processes", str(folder)]
     files = [(folder / f"{rank}.err").open("w") for rank in range(WORLD)]
     started = [
-        subprocess.Popen([*command, str(rank)], env=environment, stdout=file, stderr=file)
+        subprocess.Popen([*command, str(folder), str(rank)], env=environment, stdout=file, stderr=file)
         for rank, file in enumerate(files)
     ]
     end = time.monotonic() + MOST_SECONDS
@@ -155,15 +164,15 @@ def _start_both(folder: Path) -> str:
     return said[-1] if said else "a process ended without a result"
 
 
-def work(folder: Path, rank: int) -> None:
+def work(folder: Path, rank: int, build: Callable[[Task], Loss]) -> None:
     """What one process does: the gradient, or the error, of each mode and case."""
     what = json.loads((folder / "what.json").read_text())
     meeting = f"file://{folder}/meeting"
     torch.set_num_threads(1)
     wait = datetime.timedelta(seconds=what["patience"])
     torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORLD, timeout=wait)
-    build = loss_builder(what["name"], what["params"])
     result: dict[str, Tensor | str] = {}
+    torch.save(result, folder / f"{rank}.pt")
     for mode in what["modes"]:
         task = TASKS[mode]
         for case, labelled in LABELLED.items():
@@ -174,7 +183,3 @@ def work(folder: Path, rank: int) -> None:
                 result[f"{mode}, {case}"] = f"{type(error).__name__}: {error}"
             torch.save(result, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    work(Path(sys.argv[1]), int(sys.argv[2]))

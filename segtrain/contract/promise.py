@@ -31,6 +31,10 @@ class Broken(AssertionError):  # noqa: N818 - of the loss, not of the program
         self.kind, self.got, self.expected, self.detail = kind, got, expected, detail
 
 
+class Unexamined(Exception):  # noqa: N818 - says nothing about the loss
+    """A promise that cannot be tried on an example, and why."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """A loss under examination.
@@ -55,7 +59,7 @@ class Promise:
     Args:
         name: short, for tables.
         judge: raises Broken where the loss breaks the promise on an example; passes where the example says
-            nothing about it. The first line of its docstring is the promise.
+            nothing about it, raises Unexamined where it cannot tell. The first line of its docstring is the promise.
         examples: of a task, tried in turn.
         advice: how such a mistake is usually mended.
         must: whether every loss must keep it; a property otherwise.
@@ -75,11 +79,17 @@ class Promise:
         return (self.judge.__doc__ or self.name).splitlines()[0].rstrip(".")
 
     def breach(self, subject: Subject, example: Example) -> Broken | None:
-        """How the promise is broken on an example, None where it is kept; the example is not touched."""
+        """How the promise is broken on an example, None where it is kept; the example is not touched.
+
+        Raises:
+            Unexamined: neither can be found out.
+        """
         try:
             self.judge(subject, Example(*(tensor.clone() for tensor in example)))
         except Broken as broken:
             return broken
+        except Unexamined:
+            raise
         except Exception as error:
             return Broken(f"it raises {type(error).__name__}", detail=" ".join(str(error).split())[:300])
         return None

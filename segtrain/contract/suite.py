@@ -2,17 +2,20 @@
 
 `segtrain test-loss` prints which hold for a loss; our own losses are tested with the same list. A loss that
 by its definition cannot keep a promise says so: `not_promised = {"empty mask": "why"}`, on the class or the instance.
+What a term excuses is excused for a combination too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from segtrain.contract import examples, meaning, mechanics
 from segtrain.contract.counterexample import Counterexample, smallest
 from segtrain.contract.examples import TASKS
-from segtrain.contract.promise import Broken, Loss, Promise, Subject
+from segtrain.contract.promise import Broken, Loss, Promise, Subject, Unexamined
+from segtrain.losses import Combo
 from segtrain.task import Task
 
 FIRST = "runs"  # where it is broken, the others are not tried
@@ -44,7 +47,7 @@ _ALL = (
         simplify=("shape", "target"),
     ),
     Promise("inputs unchanged", mechanics.judge_unchanged, examples.every_integer, "use masked_fill, not masked_fill_"),
-    Promise("memory layout", mechanics.judge_layout, examples.usual, "use target.long() and reshape"),
+    Promise("memory layout", mechanics.judge_layout, examples.laid_out, "use target.long() and reshape"),
     Promise("autocast", mechanics.judge_autocast, examples.usual, FLOAT32 + "; sum in place of a matrix product"),
     Promise(
         "refusals", mechanics.judge_refusals, examples.unfit, "call segtrain.task.check_shapes(logits, target, task)",
@@ -67,8 +70,9 @@ class Verdict:
         promise: its name.
         mode: binary, multiclass or multilabel.
         must: whether this loss must keep it.
-        breach: the counterexample; None where it holds.
+        breach: the counterexample; None where it holds, as far as is known.
         reason: why a must is none for this loss.
+        unexamined: why it could not be tried; "" where it was.
     """
 
     promise: str
@@ -76,6 +80,7 @@ class Verdict:
     must: bool
     breach: Counterexample | None
     reason: str = ""
+    unexamined: str = ""
 
 
 def examine(
@@ -86,24 +91,36 @@ def examine(
     Args:
         build: builds the loss for a task.
         modes: those in which the loss is offered.
-        params: of the loss.
+        params: of the loss; a combination's hold those of its terms.
     """
     for mode in modes:
         subject = Subject(TASKS[mode], build)
-        reasons = excuses(subject, params or {})
+        reasons = excuses(subject.loss, params or {})
         broken = smallest(PROMISES[FIRST], subject)
         yield Verdict(FIRST, mode, True, broken)
         for promise in PROMISES.values() if broken is None else ():
             if promise.name == FIRST:
                 continue
-            reason = reasons.get(promise.name, "")
-            yield Verdict(promise.name, mode, promise.must and not reason, smallest(promise, subject), reason)
+            yield _verdict(promise, subject, reasons.get(promise.name, ""))
 
 
-def excuses(subject: Subject, params: Mapping[str, object]) -> dict[str, str]:
-    """Promises that a loss does not make, each with the reason."""
-    smoothed = {"perfect is 0": SMOOTHED, "empty mask": SMOOTHED} if params.get("label_smoothing") else {}
-    return {**smoothed, **getattr(subject.loss, "not_promised", {})}
+def _verdict(promise: Promise, subject: Subject, reason: str) -> Verdict:
+    must = promise.must and not reason
+    try:
+        return Verdict(promise.name, subject.task.mode, must, smallest(promise, subject), reason)
+    except Unexamined as why:
+        return Verdict(promise.name, subject.task.mode, must, None, reason, str(why))
+
+
+def excuses(loss: Loss, params: Mapping[str, Any]) -> dict[str, str]:
+    """Promises that a loss, or a term of a combination that has a weight, does not make, each with the reason."""
+    found: dict[str, str] = {"perfect is 0": SMOOTHED, "empty mask": SMOOTHED} if params.get("label_smoothing") else {}
+    if isinstance(loss, Combo):
+        settings = params.get("terms", {})
+        for name in (name for name in loss.terms if loss.weight(name) > 0):
+            own = excuses(loss.terms[name], settings.get(name, {}))
+            found |= {promise: f"{reason} (term {name})" for promise, reason in own.items() if promise not in found}
+    return {**found, **getattr(loss, "not_promised", {})}
 
 
 __all__ = ["PROMISES", "Broken", "Verdict", "examine", "excuses"]

@@ -1,4 +1,4 @@
-"""What losses do to a pixel and to a picture: `curves` computes it with autograd, `report` shows it."""
+"""What losses do to a pixel and to a picture: `curves` computes it with autograd, `report` and `chart` show it."""
 
 from segtrain.explain.report import explain
 

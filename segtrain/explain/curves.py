@@ -134,17 +134,39 @@ def pixel_curve(loss: Loss, task: Task, label: int, share: float = 0.1, others: 
         others: probability that every other pixel gives its own class.
     """
     mask = foreground(checked_share(share))
-    row = column = SIDE // 2 if label else 0
-    p, target = picture(mask, others), target_of(mask, task)
+    right = torch.sigmoid(torch.tensor([SURE if label else -SURE], dtype=torch.float64))
+    values, slopes = at_pixel(loss, task, mask, picture(mask, others), label, torch.cat([right, PROBABILITIES]))
+    return PixelCurve(PROBABILITIES, (values[1:] - values[0]) * PIXELS, slopes[1:] * PIXELS)
+
+
+def place_of(label: int) -> int:
+    """The pixel that is looked at, by its row and column: in the middle of the disc, or in a corner."""
+    return SIDE // 2 if label else 0
+
+
+def at_pixel(
+    loss: Loss, task: Task, mask: Tensor, p: Tensor, label: int, probabilities: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Loss of a picture, and its slope by the foreground's logit of the pixel looked at, at each of its probabilities.
+
+    Args:
+        loss: built for the task.
+        task: any mode.
+        mask: of the foreground, [SIDE, SIDE].
+        p: probabilities of the foreground, [SIDE, SIDE].
+        label: of the pixel looked at.
+        probabilities: that it is given in turn, [n].
+
+    Shape: returns [n] each.
+    """
+    p, target, place = p.clone(), target_of(mask, task), place_of(label)
     values, slopes = [], []
-    right = torch.sigmoid(torch.tensor(SURE if label else -SURE, dtype=torch.float64))
-    for probability in [right, *PROBABILITIES]:
-        p[row, column] = probability
+    for probability in probabilities:
+        p[place, place] = probability
         value, gradient = run(loss, logits_of(p, task), target)
         values.append(value.double())
-        slopes.append(_foreground_slope(gradient, task)[row, column])
-    cost = torch.stack(values[1:]) - values[0]
-    return PixelCurve(PROBABILITIES, cost * PIXELS, torch.stack(slopes[1:]) * PIXELS)
+        slopes.append(_foreground_slope(gradient, task)[place, place])
+    return torch.stack(values), torch.stack(slopes)
 
 
 def share_curve(build: Callable[[float], Loss], task: Task, others: float = 0.8) -> ShareCurve:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch.testing import assert_close
 
-from segtrain.cli import main
+from segtrain.cli import Arguments, main
+from segtrain.cli.promises import read
+from segtrain.cli.verdicts import report
 from segtrain.contract import processes
-from segtrain.contract.suite import PROMISES
+from segtrain.contract.counterexample import Counterexample
+from segtrain.contract.examples import Example
+from segtrain.contract.promise import Broken
+from segtrain.contract.suite import PROMISES, Verdict
+from segtrain.losses import build_loss
+from tests.conftest import STATS, TASKS, make_logits, make_target
 
 OWN = "tests.contract.wrong"
 
@@ -55,10 +65,85 @@ def test_a_registered_loss_with_parameters(capsys: pytest.CaptureFixture[str]) -
     assert row(shown, "two processes") == ["holds", "holds"]
 
 
-def test_what_a_loss_does_not_promise_is_no_failure(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the promise that needs two processes."""
     monkeypatch.setattr(processes, "examine_processes", lambda *_: [])
+
+
+@pytest.mark.usefixtures("_alone")
+def test_what_could_not_be_examined_is_said_and_is_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test-loss", f"{OWN}.CustomOperation", "modes=binary,multilabel"]) == 0
+    shown = capsys.readouterr().out
+    assert row(shown, "no waiting") == ["not examined", "not examined"]
+    assert "\nno waiting: could not be examined (binary, multilabel): on a GPU without data" in shown
+    assert "no fake impl registered" in shown
+    assert shown.rstrip().endswith("18 of 19 promises are kept; 1 could not be examined: no waiting")
+
+
+def test_a_failure_and_what_could_not_be_examined_are_told_apart() -> None:
+    found = Counterexample(Example(torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1)), Broken("wrong"))
+    verdicts = [
+        Verdict("scalar", "binary", True, found),
+        Verdict("gradient", "binary", True, None),
+        Verdict("no waiting", "binary", True, None, unexamined="why"),
+    ]
+    shown = report("a loss", verdicts, {"binary": ""})
+    assert (row(shown, "scalar"), row(shown, "gradient")) == (["FAIL"], ["pass"])
+    assert shown.endswith("1 of 3 promises is broken: scalar; 1 could not be examined: no waiting")
+
+
+def built(*words: str, mode: str = "binary", **flags: Any) -> Any:
+    """The loss that test-loss tries."""
+    return read(Arguments("test-loss", list(words), **flags)).build(TASKS[mode])
+
+
+@pytest.mark.parametrize("mode", TASKS)
+def test_a_combination_is_the_one_that_training_builds(mode: str) -> None:
+    loss = built("dice_focal", "weights.dice=2", "terms.focal.gamma=3", mode=mode)
+    task = TASKS[mode]
+    logits, target = make_logits(task), make_target(task)
+    terms = [build_loss("dice", task)(logits, target), build_loss("focal", task, gamma=3)(logits, target)]
+    assert_close(loss(logits, target), 2 * terms[0] + terms[1])
+    changed = built("dice_ce", "+loss@loss.terms.edge=boundary", "+weights.edge=.5", "~terms.ce", "~weights.ce")
+    assert changed.weights == {"dice": 1, "edge": 0.5}
+    assert built("dice_ce", "loss.weights.dice=3").weights["dice"] == 3
+
+
+def test_weights_of_a_term_are_those_of_the_examples_classes() -> None:
+    derived = built("dice_ce", "terms.ce.class_weights=inverse", mode="multiclass").terms["ce"].derived
+    shares = torch.tensor(STATS["multiclass"].share())
+    assert_close(torch.tensor(derived["class_weights"]) * shares, torch.full((4,), derived["class_weights"][0] * 0.6))
+
+
+def test_a_combination_and_what_its_terms_excuse(capsys: pytest.CaptureFixture[str]) -> None:
+    """boundary alone has a weight, so that the excuse is needed; both processes build the combination too."""
+    words = ["test-loss", "dice_boundary", "weights.dice=0", "weights.ce=0", "modes=binary"]
+    assert main([*words, "terms.boundary.reduce=batch", "terms.boundary.sync=true"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("dice_boundary weights.dice=0")
+    assert row(shown, "perfect is 0") == ["does not hold"]
+    assert row(shown, "two processes") == ["holds"]
+    assert "is 0: not promised, a mask and its complement have boundaries at the same place (term boundary)" in shown
+
+
+@pytest.mark.usefixtures("_alone")
+def test_a_loss_of_the_users_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = tmp_path / "loss" / "mine.yaml"
+    own.parent.mkdir()
+    own.write_text(
+        "defaults: [dice@terms.dice, _self_]\n_target_: segtrain.losses.combo.Combo\n"
+        "terms: {mean: {_target_: tests.contract.wrong.RightMean, task: '${task}'}}\n"
+    )
+    words = ["test-loss", "mine", "modes=binary", "--config-dir", str(tmp_path)]
+    assert main([*words, "--allow", "tests"]) == 0
+    assert "all 19 promises are kept" in capsys.readouterr().out
+    assert main(words) == 1
+    assert "add --allow tests" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_alone")
+def test_what_a_loss_does_not_promise_is_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["test-loss", "ce", "label_smoothing=.1", "modes=binary"]) == 0
     shown = capsys.readouterr().out
     assert row(shown, "perfect is 0") == row(shown, "empty mask") == ["does not hold"]
@@ -88,7 +173,12 @@ def test_a_mode_in_which_a_loss_is_not_offered_is_said(
         ([], ["test-loss takes the loss first", "my_pkg.MyLoss"]),
         (["loss=focal"], ["test-loss takes the loss first"]),
         (["focl"], ["focl is no loss", "did you mean focal?", "my_pkg.MyLoss"]),
-        (["dice_ce"], ["dice_ce is a combination", "test its terms"]),
+        (["dice_ce", "weights.dic=2"], ["loss.weights has no dic", "+loss.weights.dic=2"]),
+        (["dice_ce", "+weights.dic=2"], ["loss.weights: each key must be one of dice, ce; got 'dic'"]),
+        (["dice_ce", "weights.dice=-2"], ["loss.weights.dice must be a number >= 0, got -2"]),
+        (["dice_ce", "weights.dice=1,2"], ["weights.dice=1,2: test-loss tries one loss at a time"]),
+        (["dice_focal", "terms.focal.gama=2"], ["did you mean loss.terms.focal.gamma"]),
+        (["dice_ce", "weights.dice"], ["cannot read 'weights.dice'", "weights.dice=2"]),
         (["focal", "gama=3"], ["gama", "did you mean gamma?"]),
         (["focal", "gamma=-1"], ["focal: gamma must be a number >= 0, got -1"]),
         (["focal", "3"], ["cannot read '3'", "key=value"]),

@@ -315,6 +315,56 @@ class OnTheHost(RightMean):
         return super().mean(values * torch.tensor([1.0]), valid)
 
 
+class KeptOnTheHost(RightMean):
+    """A constant of the object that is no buffer, so it does not go to the device with the loss."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.constant = torch.tensor([1.0])
+
+    def mean(self, values: Tensor, valid: Tensor) -> Tensor:
+        return super().mean(values * self.constant, valid)
+
+
+@torch.library.custom_op("segtrain_tests::squares", mutates_args=())
+def squares(values: Tensor) -> Tensor:
+    """An operation that says nothing about its result's shape, as those of extensions in C++ and Triton may."""
+    return values.square()
+
+
+squares.register_autograd(
+    lambda ctx, slope: 2 * slope * ctx.saved_tensors[0],
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),
+)
+
+
+class CustomOperation(RightMean):
+    """Not wrong, but no device without data can run it."""
+
+    def values(self, z: Tensor, y: Tensor) -> Tensor:
+        return squares(z.sigmoid() - y)
+
+
+class NotOnDevices(RightMean):
+    """Not wrong on the host; elsewhere it says why it does not run."""
+
+    def values(self, z: Tensor, y: Tensor) -> Tensor:
+        if z.device.type != "cpu":
+            raise ValueError("written for the host")
+        return super().values(z, y)
+
+
+class NumberOnTheHost(RightMean):
+    """Right: a single number may stay on the host."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.constant = torch.tensor(1.0)
+
+    def mean(self, values: Tensor, valid: Tensor) -> Tensor:
+        return super().mean(values * self.constant, valid)
+
+
 class LocalMean(RightMean):
     """Each process divides by its own pixels."""
 
@@ -363,4 +413,5 @@ WRONG: dict[type[nn.Module], str] = {
     Branch: "no waiting",
     BooleanIndexing: "no waiting",
     OnTheHost: "no waiting",
+    KeptOnTheHost: "no waiting",
 }

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from segtrain.cli import main
-from segtrain.cli.losses import combinations
-from segtrain.explain import curves
+from segtrain.cli.explanation import combinations
+from segtrain.explain import chart, curves
 from segtrain.explain import report as explaining
 
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Coarse curves in an empty folder; the fine ones are in losses/test_curves.py."""
+    """Coarse curves in an empty folder; the fine ones are in test_curves.py."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(curves, "PROBABILITIES", curves.PROBABILITIES[[2, 7, 17, 27, 37, 47, 52]])
 
@@ -45,7 +45,7 @@ def test_the_picture_shows_every_loss_in_its_own_colour(tmp_path: Path) -> None:
     picture = cv2.imread(str(tmp_path / "sub" / "curves.png"))[..., ::-1]
     assert picture.shape[0] > 800
     for place in range(4):
-        color = tuple(int(explaining.COLORS[place][i : i + 2], 16) for i in (1, 3, 5))
+        color = tuple(int(chart.COLORS[place][i : i + 2], 16) for i in (1, 3, 5))
         assert ((picture == color).all(-1).sum() > 100) == (place < 3), color
 
 
@@ -55,7 +55,7 @@ def test_a_loss_without_any_gradient_has_no_pull(tmp_path: Path) -> None:
     nothing = replace(one.shares, balance=one.shares.balance * torch.nan)
     satisfied = replace(one, shares=nothing)
     assert cells(explaining.table([satisfied]), "satisfied", "pull fg/bg") == [["-"] * 6]
-    explaining.save_picture([satisfied], "", "", tmp_path / "picture.png")
+    chart.save_picture([satisfied], "", "", tmp_path / "picture.png")
     assert (tmp_path / "picture.png").is_file()
 
 

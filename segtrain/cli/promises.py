@@ -1,0 +1,139 @@
+"""`segtrain test-loss`: which promises a loss keeps.
+
+    python -m segtrain.cli.promises ARGUMENTS FOLDER RANK
+
+is one of the two processes of a promise that needs two; ARGUMENTS are those of the command, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segtrain import checks
+from segtrain.cli import Arguments
+from segtrain.cli.compose import compose
+from segtrain.cli.conf import options, top_keys
+from segtrain.cli.words import parse_overrides
+from segtrain.errors import UserError
+
+if TYPE_CHECKING:
+    from segtrain.contract.promise import Loss
+    from segtrain.task import Task
+
+USAGE = "segtrain test-loss my_pkg.MyLoss gamma=3"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be tried.
+
+    Args:
+        name: of the loss.
+        build: builds it for a task.
+        params: of the loss; a combination's hold those of its terms.
+        modes: those that were asked for.
+    """
+
+    name: str
+    build: Callable[[Task], Loss]
+    params: Mapping[str, Any]
+    modes: Sequence[str]
+
+
+def test_loss(arguments: Arguments) -> int:
+    """Try a loss on everything that losses must do; 1 where it breaks a promise.
+
+    The first word is a registered name, an option of the group `loss` or the dotted path of the user's own class,
+    the others are its parameters. Who types the path of their own code wants it to run, so no --allow is asked for.
+    """
+    request = read(arguments)
+    from segtrain.cli.verdicts import report
+    from segtrain.contract.named import offered
+    from segtrain.contract.processes import examine_processes
+    from segtrain.contract.suite import examine
+
+    refusals = offered(request.name, request.build, request.modes)
+    verdicts = list(examine(request.build, [mode for mode in request.modes if not refusals[mode]], request.params))
+    command = [sys.executable, "-m", __name__, json.dumps(asdict(arguments))]
+    verdicts += examine_processes(command, request.build, verdicts)
+    print(report(" ".join(arguments.overrides), verdicts, refusals))
+    return int(any(verdict.must and verdict.breach for verdict in verdicts))
+
+
+def read(arguments: Arguments) -> Request:
+    """What the words ask for.
+
+    Raises:
+        UserError: a word that cannot be read, or no such loss.
+    """
+    words = arguments.overrides
+    if not words or "=" in words[0]:
+        raise UserError(f"test-loss takes the loss first, without a key, then its parameters, as in {USAGE}")
+    name, rest = words[0], [word for word in words[1:] if not word.startswith("modes=")]
+    modes = _modes([word for word in words[1:] if word.startswith("modes=")])
+    if _is_composed(name, arguments.config_dir):
+        return Request(name, *_composed(name, rest, arguments), modes)
+    for word in rest:
+        if "=" not in word:
+            raise UserError(f"cannot read {word!r}; parameters are written key=value, as in {USAGE}")
+    from omegaconf import OmegaConf
+
+    from segtrain.contract.named import loss_builder
+
+    params: Any = OmegaConf.to_container(OmegaConf.from_dotlist(rest))
+    return Request(name, loss_builder(name, params), params, modes)
+
+
+def _modes(words: Sequence[str]) -> list[str]:
+    from segtrain.task import MODES
+
+    if not words:
+        return list(MODES)
+    modes = words[-1].partition("=")[2].strip("[]").replace(" ", "").replace("'", "").split(",")
+    return [checks.choice("modes: each", mode, MODES) for mode in modes]
+
+
+def _is_composed(name: str, config_dir: str | None) -> bool:
+    """Whether a configuration says what the loss is: a combination, or a file of the user's own."""
+    if config_dir is not None and (Path(config_dir).expanduser() / "loss" / f"{name}.yaml").is_file():
+        return True
+    return name in options("loss") and "name" not in top_keys("loss", name)
+
+
+def _composed(name: str, words: Sequence[str], arguments: Arguments) -> tuple[Callable[[Task], Loss], Any]:
+    """What builds the loss of a configuration, as for a training, and its parameters."""
+    settings = [_in_loss(word) for word in words]
+    for word, override in zip(words, parse_overrides(settings), strict=True):
+        if override.is_sweep_override():
+            raise UserError(f"{word}: test-loss tries one loss at a time; a list is written [a,b]")
+    config, _ = compose("explain", [f"loss={name}", *settings], arguments.config_dir)
+    from omegaconf import OmegaConf
+
+    from segtrain.build import build, with_task
+    from segtrain.contract.examples import STATS
+
+    def made(task: Task) -> Loss:
+        loss: Loss = build(with_task(config, task, STATS[task.mode]).loss, "loss", arguments.allow)
+        return loss
+
+    return made, OmegaConf.to_container(config.loss)
+
+
+def _in_loss(word: str) -> str:
+    """A parameter as an override of the configuration; also taken as train takes it, with loss. before it."""
+    key = word.lstrip("+~")
+    sign = word.removesuffix(key)
+    if "=" not in word and sign != "~":
+        raise UserError(f"cannot read {word!r}; parameters are written key=value, as in weights.dice=2")
+    return word if key.startswith(("loss.", "loss@")) else f"{sign}loss.{key}"
+
+
+if __name__ == "__main__":
+    from segtrain.contract.processes import work
+
+    work(Path(sys.argv[2]), int(sys.argv[3]), read(Arguments(**json.loads(sys.argv[1]))).build)

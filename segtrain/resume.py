@@ -20,6 +20,7 @@ FREE = (
     "checkpoint",
     "data.cache",
     "data.cache_gb",
+    "data.max_pixels",
     "data.name",
     "data.root",
     "data.scan_dir",

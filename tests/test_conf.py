@@ -17,6 +17,7 @@ from segtrain.losses import LOSSES
 from segtrain.models import MODELS
 from segtrain.task import Task
 from tests import tiny
+from tests.data.test_stack import make_stacks
 
 FILES = sorted(CONF.rglob("*.yaml"))
 OPTIONS = [(group, option) for group in groups() for option in options(group)]
@@ -33,6 +34,9 @@ def test_each_option_composes_and_builds(group: str, option: str, tmp_path: Path
     words = [f"output_dir={tmp_path / 'out'}", f"{group}={option}"]
     if (group, option) == ("data", "folder"):
         words.append(f"data.root={tiny.make_folder(tmp_path / 'data')}")
+    elif (group, option) == ("data", "stack"):
+        make_stacks(tmp_path / "data", {"train": 6, "val": 2})
+        words.append(f"data.root={tmp_path / 'data'}")
     elif group != "data":
         words += tiny.SYNTHETIC
     if group != "model":

@@ -11,6 +11,7 @@ import pytest
 from segtrain.cli import main
 from segtrain.cli.compose import compose
 from tests import tiny
+from tests.data.test_stack import make_stacks
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,7 +37,7 @@ def small(command: str, folder: Path) -> list[str]:
     if words[0] not in ("train", "evaluate", "predict"):
         return words
     if words[0] == "train" and not any(word.startswith(("resume=", "--help")) for word in words):
-        words += SMALL + ([] if any("data=folder" in word for word in words) else tiny.SYNTHETIC)
+        words += SMALL + ([] if any(word in ("data=folder", "data=stack") for word in words) else tiny.SYNTHETIC)
         words += [] if any(word.startswith("model=") for word in words) else tiny.NET
         words = [word.replace("tu-convnext_tiny", "resnet18") for word in words]
         words += ["callbacks.pictures.samples=1"]
@@ -54,6 +55,7 @@ def test_every_command_runs(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     tiny.make_folder(tmp_path / "my_images", ids=(0, 8, 9, 10, 11))
     (tmp_path / "my_images" / "classes.txt").write_text("0\troad\n8\tcar\n9\tpedestrian\n10\tbicyclist\n11\tvoid\n")
+    make_stacks(tmp_path / "my_stacks", {"train": 6, "val": 2})
     (tmp_path / "my_pkg.py").write_text(own_loss())
     monkeypatch.syspath_prepend(str(tmp_path))
     own = tmp_path / "myconf" / "loss" / "mine.yaml"

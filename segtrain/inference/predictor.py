@@ -73,7 +73,7 @@ class Predictor:
 
     def logits(self, image: Image) -> Tensor:
         """Logits of one image, float32 [1, C, H, W], on the device."""
-        pixels = torch.from_numpy(np.require(self._checked(image), requirements="CW")).permute(2, 0, 1)[None]
+        pixels = torch.from_numpy(np.require(self._checked(image), requirements=["C", "W"])).permute(2, 0, 1)[None]
         enabled = self.dtype != torch.float32
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype if enabled else None, enabled=enabled):
             logits: Tensor = self.net(pixels.to(self.device))

@@ -21,6 +21,7 @@ FREE = (
     "data.cache",
     "data.cache_dir",
     "data.cache_gb",
+    "data.max_pixels",
     "data.name",
     "data.root",
     "data.scan_dir",

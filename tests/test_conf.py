@@ -18,6 +18,7 @@ from segtrain.models import MODELS
 from segtrain.task import Task
 from tests import tiny
 from tests.data.annotated import MAKERS
+from tests.data.test_stack import make_stacks
 from tests.data.trees import TREES
 
 FILES = sorted(CONF.rglob("*.yaml"))
@@ -38,9 +39,9 @@ def test_each_option_composes_and_builds(group: str, option: str, tmp_path: Path
         words.append(f"data.root={tmp_path / 'data'}")
     elif group == "data" and option in MAKERS:
         words.append(f"data.root={MAKERS[option](tmp_path / 'data')}")
-    elif group == "data" and option != "synthetic":  # built from its yaml where its own layout is tested
-        compose("train", [*words, f"data.root={tmp_path}"])
-        return
+    elif (group, option) == ("data", "stack"):
+        make_stacks(tmp_path / "data", {"train": 6, "val": 2})
+        words.append(f"data.root={tmp_path / 'data'}")
     elif group != "data":
         words += tiny.SYNTHETIC
     if group != "model":

@@ -13,6 +13,7 @@ from segtrain.cli import main
 from segtrain.cli.compose import compose
 from tests import tiny
 from tests.data.annotated import MAKERS
+from tests.data.test_stack import make_stacks
 from tests.data.trees import TREES, listed_folder, write
 
 ROOT = Path(__file__).parents[1]
@@ -72,6 +73,7 @@ def test_every_command_runs(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
         make(tmp_path / name)
     for layout, name in {"coco": "coco", "labelme": "labelme", "yolo": "yolo", "objects": "nuclei"}.items():
         MAKERS[layout](tmp_path / f"my_{name}")
+    make_stacks(tmp_path / "my_stacks", {"train": 6, "val": 2})
     (tmp_path / "my_pkg.py").write_text(own_loss())
     monkeypatch.syspath_prepend(str(tmp_path))
     own = tmp_path / "myconf" / "loss" / "mine.yaml"

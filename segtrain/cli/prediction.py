@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from segtrain.errors import UserError
 
 if TYPE_CHECKING:
     from segtrain.data.reading import Reading
+
+READING = ("reader", "channels", "value_range", "pages", "orientation", "max_pixels")
 
 
 def predict(arguments: Arguments) -> int:
@@ -57,14 +60,18 @@ def predict(arguments: Arguments) -> int:
 
 def changed_reading(trained: Reading, config: dict[str, Any]) -> Reading:
     """How images are read: as in training, but for what the command says."""
-    named = ("reader", "channels", "value_range", "pages", "orientation", "max_pixels")
-    changes = {name: config[name] for name in named if config[name] is not None}
+    changes = {name: config[name] for name in READING if config[name] is not None}
     try:
         return replace(trained, **changes)
     except UserError as error:
-        raise UserError(str(error).replace("data.", "")) from error
+        raise UserError(as_typed(str(error))) from error
+
+
+def as_typed(message: str) -> str:
+    """A message about reading with the keys of this command: orientation=..., not data.orientation=..."""
+    return re.sub(rf"\bdata\.({'|'.join(READING)})\b", r"\1", message)
 
 
 def _unread(failures: Sequence[str], number: int) -> str:
-    listed = "".join(f"\n  {failure}" for failure in failures[:20])
+    listed = "".join(f"\n  {as_typed(failure)}" for failure in failures[:20])
     return f"{len(failures)} of {number} images could not be read:{listed}"

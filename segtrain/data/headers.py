@@ -13,6 +13,7 @@ from PIL import Image
 
 from segtrain.errors import UserError
 
+PNG_START = b"\x89PNG\r\n\x1a\n"
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # whatever the file is called: Pillow would start Ghostscript for EPS
 MAX_PIXELS = 100_000_000  # a 17 KB file can hold 12,000 x 12,000 pixels; refuse before decoding
 DEEP = re.compile(";16[BLN]")  # Pillow's name of 16-bit data that it would cut to 8 bits: "RGB;16B"
@@ -50,6 +51,9 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS, file: IO[bytes] | None 
     Raises:
         UserError: missing, empty, no image, or more pixels than that.
     """
+    if file is not None:
+        with naming(path):
+            check_chunks(file)
     try:
         image = Image.open(path if file is None else file, formats=FORMATS)
     except FileNotFoundError as error:
@@ -62,6 +66,23 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS, file: IO[bytes] | None 
         image.close()
         raise
     return image
+
+
+def check_chunks(file: IO[bytes]) -> None:
+    """Refuse a PNG that promises more than it has: decoders first make room for it, seconds and gigabytes.
+
+    Raises:
+        ValueError: it does.
+    """
+    file.seek(0)
+    if file.read(len(PNG_START)) == PNG_START:
+        place, end = len(PNG_START), file.seek(0, 2)
+        while place + 8 <= end:
+            file.seek(place)
+            place += int.from_bytes(file.read(4), "big") + 12
+        if place > end + 4:  # a missing last checksum does no harm
+            raise ValueError("it ends too early")
+    file.seek(0)
 
 
 @contextmanager

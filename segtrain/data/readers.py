@@ -36,7 +36,6 @@ from segtrain.data.tiff import LARGEST_BLOCK, Pixels, is_plain, read_tiff, tiff_
 from segtrain.errors import UserError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-PNG_START = b"\x89PNG\r\n\x1a\n"
 DEFAULT = Reading()
 Bytes = npt.NDArray[np.uint8]
 
@@ -202,15 +201,8 @@ def _deep(path: Path, file: IO[bytes], image: Image.Image) -> Pixels:
 
 
 def _encoded(file: IO[bytes]) -> Bytes:
-    """All of a file, for OpenCV, which would first make room for what a damaged PNG promises: seconds and gigabytes."""
     file.seek(0)
-    content = file.read()
-    place = len(PNG_START)
-    while content.startswith(PNG_START) and place + 8 <= len(content):
-        place += int.from_bytes(content[place : place + 4], "big") + 12
-        if place > len(content) + 4:  # a missing last checksum does no harm
-            raise ValueError("it ends too early")
-    return np.frombuffer(content, dtype=np.uint8)
+    return np.frombuffer(file.read(), dtype=np.uint8)
 
 
 def _opencv(path: Path, file: IO[bytes]) -> Bytes | None:

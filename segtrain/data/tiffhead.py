@@ -92,6 +92,8 @@ def page_size(path: Path, page: TiffPage) -> Size:
     numbers = (page.imagelength, page.imagewidth, page.samplesperpixel, page.bitspersample, page.photometric)
     if page.dtype is None or not all(isinstance(number, int) for number in numbers) or min(numbers[:3]) < 1:
         raise ValueError("its head names no pixels")
+    if page.tags.valueof(278, 1) == 0:
+        raise ValueError("strips of no rows")
     if page.tags.valueof(284, 1) not in (1, 2) or (page.bitspersample == 1 and page.samplesperpixel > 1):
         raise ValueError("planes or bits of an impossible number")
     strange = page.photometric in (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.PALETTE) and page.samplesperpixel > 1

@@ -73,12 +73,13 @@ def test_trains_evaluates_and_predicts(tmp_path: Path, case: str) -> None:
         assert np.asarray(Image.open(tmp_path / "masks" / f"{name}_overlay.png")).shape == (*written.shape, 3)
 
 
-def test_a_declared_range_and_a_command_that_changes_it(tmp_path: Path) -> None:
+def test_a_declared_range_and_a_command_that_changes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = make_depths(tmp_path / "data", "uint16", 1)
     run = tiny.train(tmp_path / "out", "epochs=1", "data.value_range=[0,65535]", data=tiny.folder(root))
     assert load(run.best).reading == Reading(value_range=[0, 65535])
     words = [f"run={run.folder}", f"input={root / 'images' / 'test'}", f"output={tmp_path / 'masks'}"]
-    assert main(["predict", *words, "value_range=100"]) != 0  # every image is beyond it, and says so
+    assert main(["predict", *words, "value_range=100"]) != 0
+    assert "declare it with value_range=" in capsys.readouterr().err
     assert main(["predict", *words, "value_range=99999"]) == 0
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +16,8 @@ from segtrain.data.crops import training_crops
 from segtrain.data.datasets import Transform
 from segtrain.data.plan import EpochPlan, plan_training
 from segtrain.errors import UserError
+from segtrain.loading import choose_workers, usable_cores
+from segtrain.seeds import derive
 from segtrain.task import Batch
 
 EVALUATION_BATCHES = 2  # evaluation keeps no gradients: so many times the pixels of a training batch fit
@@ -29,7 +30,7 @@ class SegmentationDataModule(LightningDataModule):
         seed: of the run.
         batch_size: training images per step and process.
         crop: (height, width) of a training crop; evaluation batches hold at most 2 x batch_size times its pixels.
-        num_workers: loading processes, or "auto": one per core that training leaves free, at most 8.
+        num_workers: loading processes, or "auto": none on a CPU, on a GPU as many as are worth it (see tune).
         pin_memory: page-locked batches for asynchronous copies to a GPU.
 
     Raises:
@@ -53,7 +54,10 @@ class SegmentationDataModule(LightningDataModule):
         self.batch_size = checks.whole("batch_size", batch_size, 1)
         self.pixels = EVALUATION_BATCHES * batch_size * math.prod(crop)
         self.crop = crop
-        self.workers = worker_count(num_workers, pin_memory)
+        self.auto = num_workers == "auto"
+        # of auto until a training tunes it: two, as evaluation uses at most, where there is a GPU to feed
+        few = min(2, usable_cores() - 1) if pin_memory else 0
+        self.workers = few if self.auto else checks.whole("num_workers (or auto)", num_workers, 0)
         self.pin_memory = pin_memory
         self.test_split = "test"  # what trainer.test scores
 
@@ -65,6 +69,24 @@ class SegmentationDataModule(LightningDataModule):
         sampler.start_at(*self._position())
         drop_last = len(sampler) >= self.batch_size
         return DataLoader(dataset, self.batch_size, sampler=sampler, drop_last=drop_last, **self._loading(self.workers))
+
+    def tune(self) -> str:
+        """With num_workers=auto, choose the number of loading processes; what was chosen and why, or nothing."""
+        if not self.auto:
+            return ""
+        if not self.pin_memory:
+            return "no loading processes: on a CPU training uses all cores"
+        self.workers, said = choose_workers(self._trial, usable_cores())
+        return said
+
+    def _trial(self, workers: int) -> Iterator[Any]:
+        """Training batches of no epoch that is trained, so many processes loading."""
+        crops = training_crops(self.crop, self.source.task, self.source.sampling)
+        dataset = SegmentationDataset(self.source.splits["train"], self.transform, derive(self.seed, "trial"), crops)
+        sampler = ResumableSampler(self.plan.length, derive(self.seed, "trial", workers))
+        loading = {**self._loading(workers), "persistent_workers": False}
+        while True:
+            yield from DataLoader(dataset, self.batch_size, sampler=sampler, **loading)
 
     def train_batches(self) -> int:
         """Batches of an epoch, of each process; an incomplete one, whose images would weigh more, is left out."""
@@ -128,13 +150,3 @@ class SegmentationDataModule(LightningDataModule):
         """Image and mask; without waiting where the memory is pinned (elsewhere it may be reused too early)."""
         image, mask = (t.to(device, non_blocking=self.pin_memory) for t in (batch["image"], batch["mask"]))
         return {**batch, "image": image, "mask": mask}
-
-
-def worker_count(requested: int | str, on_gpu: bool) -> int:
-    """Loading processes: a worker without a core of its own costs more than it brings.
-
-    Training on a CPU uses all cores; on a GPU one core feeds the device and the others load.
-    """
-    if requested != "auto":
-        return checks.whole("num_workers (or auto)", requested, 0)
-    return min(8, max(0, (os.cpu_count() or 1) - 1)) if on_gpu else 0

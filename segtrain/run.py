@@ -61,6 +61,8 @@ def train(request: Request) -> Run:
         return read_run(folder)
     with recorded(session, request, parts):
         log.info(_headline(parts, request, folder, resume) + session.initial)
+        if chosen := parts.data.tune():
+            log.info(f"load   {chosen}")
         trainer, speed, stop = _trainer(parts, folder, request, resume, started)
         _describe(trainer, parts, resume)
         _fit(trainer, parts, resume, stop)

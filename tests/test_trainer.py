@@ -9,7 +9,7 @@ import torch
 
 from segtrain import trainer
 from segtrain.cli.compose import compose
-from segtrain.datamodule import SegmentationDataModule, worker_count
+from segtrain.datamodule import SegmentationDataModule
 from segtrain.errors import UserError
 
 
@@ -42,15 +42,6 @@ def test_the_best_device_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
         assert trainer.choose_accelerator("auto") == expected
     with pytest.raises(UserError, match="torch finds no such device here"):
         trainer.choose_accelerator("gpu")
-
-
-def test_a_loader_gets_the_cores_that_training_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
-    assert worker_count("auto", on_gpu=False) == 0
-    assert worker_count("auto", on_gpu=True) == 3
-    assert worker_count(5, on_gpu=False) == 5
-    with pytest.raises(UserError, match=r"num_workers \(or auto\) must be a whole number >= 0, got 'many'"):
-        worker_count("many", on_gpu=False)
 
 
 @pytest.mark.parametrize("pinned", [True, False])

@@ -1,0 +1,62 @@
+"""How many loading processes: tried out for a few seconds before a training on a GPU, none on a CPU.
+
+On a CPU the training itself uses all cores, and a loading process without a core of its own costs a quarter of the
+speed (docs/benchmarks.md). On a GPU one core feeds the device; how many of the others are worth using depends on
+decoder, augmentation and cache, so it is measured on the data itself.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+MOST = 8  # loading processes: beyond that the main process, which collects the batches, is the limit
+SECONDS = 0.7  # of each trial, after its first batch
+GAIN = 1.1  # times as fast as before, or more processes are not worth it
+Load = Callable[[int], Iterable[Any]]
+Rate = Callable[[Iterator[Any]], float]
+
+
+def candidates(cores: int) -> list[int]:
+    """Numbers of loading processes that are tried: 0, 1, 2, 4, 8, one core left to the main process."""
+    return [number for number in (0, 1, 2, 4, MOST) if number < cores]
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which in a container are fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def batches_per_second(batches: Iterator[Any], seconds: float = SECONDS) -> float:
+    """How fast batches come, from the first one on; endless where none comes after it."""
+    next(batches, None)
+    started, number = time.perf_counter(), 0
+    for _ in batches:
+        number += 1
+        if time.perf_counter() - started > seconds:
+            break
+    return number / max(time.perf_counter() - started, 1e-9) if number else float("inf")
+
+
+def choose_workers(load: Load, cores: int, rate: Rate = batches_per_second) -> tuple[int, str]:
+    """Try more and more loading processes as long as they are worth it.
+
+    Args:
+        load: makes the batches with so many loading processes.
+        cores: that may be used.
+        rate: measures how many batches a second come.
+
+    Returns:
+        The number, and what was measured, in words.
+    """
+    speeds: dict[int, float] = {}
+    best = 0
+    for number in candidates(cores):
+        speeds[number] = rate(iter(load(number)))
+        if number and speeds[number] < GAIN * speeds[best]:
+            break
+        best = number
+    tried = ", ".join(f"{speed:.3g} with {number}" for number, speed in speeds.items())
+    return best, f"{best} loading processes (batches a second: {tried})"

@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from segtrain import checks
-from segtrain.build import build, plain_fields, with_task
+from segtrain.build import build, build_loss_of, plain_fields, with_task
 from segtrain.data import DataSource
 from segtrain.datamodule import SegmentationDataModule
 from segtrain.errors import UserError
@@ -73,7 +73,7 @@ def assemble(request: Request) -> Parts:
     record = {"config": plain(config), "task": plain_fields(source.task), "channels": source.channels}
     module = SegmentationModule(
         net.to(memory_format=torch.channels_last),
-        build(config.loss, "loss", allow),
+        build_loss_of(config, allow),
         source.task,
         build(config.optim, "optim", allow),
         config.monitor,

@@ -74,6 +74,17 @@ def build(node: Any, key: str, allow: Iterable[str] = ()) -> Any:
         raise UserError(f"{key}: {' '.join(str(cause or error).split())[:400]}") from error
 
 
+def build_loss_of(config: DictConfig, allow: Iterable[str] = ()) -> Any:
+    """Build the loss of a configuration.
+
+    Raises:
+        UserError: it names no code to run, or whatever `build` refuses.
+    """
+    if "_target_" not in config.loss:
+        raise UserError("loss has no _target_, so there is nothing to build; conf/loss/focal.yaml is an example")
+    return build(config.loss, "loss", allow)
+
+
 def with_task(config: DictConfig, task: Task, stats: ClassStats) -> DictConfig:
     """A configuration with this task and these statistics of a training set filled in."""
     config = config.copy()

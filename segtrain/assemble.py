@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from segtrain import checks
 from segtrain.audit.diagnose import Choice
-from segtrain.build import build, plain_fields, settle_loss, with_task
+from segtrain.build import build, build_loss_of, plain_fields, settle_loss, with_task
 from segtrain.data import DataSource
 from segtrain.datamodule import SegmentationDataModule
 from segtrain.errors import UserError
@@ -85,7 +85,7 @@ def assemble(request: Request) -> Parts:
     record = {"config": plain(config), "task": plain_fields(source.task), "channels": source.channels}
     module = SegmentationModule(
         net.to(memory_format=torch.channels_last),
-        build(config.loss, "loss", allow),
+        build_loss_of(config, allow),
         source.task,
         build(config.optim, "optim", allow),
         config.monitor,

@@ -106,6 +106,17 @@ def settle_loss(config: DictConfig, task: Task, stats: ClassStats) -> Choice | N
     return choice
 
 
+def build_loss_of(config: DictConfig, allow: Iterable[str] = ()) -> Any:
+    """Build the loss of a configuration.
+
+    Raises:
+        UserError: it names no code to run, or whatever `build` refuses.
+    """
+    if "_target_" not in config.loss:
+        raise UserError("loss has no _target_, so there is nothing to build; conf/loss/focal.yaml is an example")
+    return build(config.loss, "loss", allow)
+
+
 def with_task(config: DictConfig, task: Task, stats: ClassStats) -> DictConfig:
     """A configuration with this task and these statistics of a training set filled in."""
     config = config.copy()

@@ -75,6 +75,12 @@ class Task:
                 raise UserError(f"task: {self.num_classes} classes but {len(values)} {what}: {values}")
 
     def _check_counts(self) -> None:
+        for key, value in (("num_classes", self.num_classes), ("ignore_index", self.ignore_index)):
+            if isinstance(value, bool) or not hasattr(value, "__index__"):
+                raise UserError(f"task.{key} must be a whole number, got {value!r}")
+        for key, values in (("names", self.names), ("palette", self.palette)):
+            if isinstance(values, str) or not hasattr(values, "__iter__"):
+                raise UserError(f"task.{key} must be a list with an entry for each class, got {values!r}")
         least = {"binary": 1, "multiclass": 2, "multilabel": 1}[self.mode]
         if self.num_classes < least or (self.mode == "binary" and self.num_classes != 1):
             wanted = "exactly 1" if self.mode == "binary" else f"at least {least}"
@@ -163,5 +169,8 @@ def _hue(hue: float) -> Color:
 
 
 def _color(values: Sequence[int]) -> Color:
-    red, green, blue = (int(value) for value in values)
+    try:
+        red, green, blue = (int(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"task.palette holds [red, green, blue] for each class, got {values!r}") from error
     return (red, green, blue)

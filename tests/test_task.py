@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -36,6 +38,22 @@ def test_losses_and_metrics_refuse_them_too(task: Task, size: tuple[int, int, in
         build_loss("dice", task)(*tensors(task, size))
     with pytest.raises(UserError, match="at least"):
         SegmentationMetrics(task).update(*tensors(task, size))
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"num_classes": "3"}, "task.num_classes must be a whole number, got '3'"),
+        ({"num_classes": True}, "task.num_classes must be a whole number, got True"),
+        ({"ignore_index": 1.5}, "task.ignore_index must be a whole number, got 1.5"),
+        ({"names": "ab"}, "task.names must be a list with an entry for each class, got 'ab'"),
+        ({"palette": 3}, "task.palette must be a list with an entry for each class, got 3"),
+        ({"palette": [[1, 2]]}, r"task.palette holds \[red, green, blue\] for each class, got \[1, 2\]"),
+    ],
+)
+def test_fields_of_another_kind_are_refused(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        Task(**{"mode": "binary", **fields})
 
 
 def test_one_pixel_is_enough(task: Task) -> None:

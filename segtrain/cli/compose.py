@@ -28,6 +28,7 @@ from yaml import YAMLError
 
 from segtrain.checks import did_you_mean
 from segtrain.cli.conf import CONF, groups, options, top_keys
+from segtrain.cli.terms import unknown_term
 from segtrain.cli.words import NEEDED, PATH_KEYS, parse_overrides, quoted
 from segtrain.errors import UserError
 
@@ -148,7 +149,7 @@ def _explain(name: str, words: list[str], error: Exception) -> str:
     parse_overrides(words)
     good: list[str] = []
     # Hydra chooses options before it sets values, whatever the order of the words
-    for word in sorted(words, key=lambda w: w.partition("=")[0] not in groups()):
+    for word in sorted(words, key=lambda w: re.split("[=@]", w.lstrip("+"), maxsplit=1)[0] not in groups()):
         try:
             composed(name, [*good, word])
             good.append(word)
@@ -174,6 +175,8 @@ def _unknown_key(word: str, config: DictConfig, failure: Exception) -> str:
     same_name = [k for k in keys if k.rpartition(".")[2] == last]
     near = same_name or difflib.get_close_matches(key, keys, n=2, cutoff=0.7)
     near = near or [k for k in keys if difflib.SequenceMatcher(None, k.rpartition(".")[2], last).ratio() > 0.75]
+    if about_terms := unknown_term(key, keys):
+        return f"{word}: {about_terms}"
     if key.rpartition(".")[0] in OPEN and not word.startswith(("+", "~")):
         return f"{word}: {key.rpartition('.')[0]} has no {last} yet; add it with +{word}"
     if key in keys:  # the key is known, its value is the trouble

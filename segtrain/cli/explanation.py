@@ -10,6 +10,7 @@ from typing import Any
 from segtrain import checks
 from segtrain.cli import Arguments
 from segtrain.cli.compose import compose, show
+from segtrain.cli.conf import options
 from segtrain.cli.words import parse_overrides, quoted
 from segtrain.errors import UserError
 from segtrain.runs import clean_name
@@ -34,7 +35,10 @@ def explain(arguments: Arguments) -> int:
     print(explaining.table(losses))
     task = explaining.make_task(config)
     classes = "" if task.mode == "binary" else f" of {task.num_classes} classes"
-    chart.save_picture(losses, f"{task.mode}{classes}", chart.note_of(config), output)
+    try:
+        chart.save_picture(losses, f"{task.mode}{classes}", chart.note_of(config), output)
+    except OSError as error:
+        raise UserError(f"output={output} cannot be written: {error.strerror}; give another path") from error
     print(f"picture: {output}")
     return 0
 
@@ -47,13 +51,7 @@ def combinations(words: Sequence[str], config_dir: str | None = None) -> list[tu
     Raises:
         UserError: a word that fits none of them, or more combinations than colours.
     """
-    words = list(words)
-    values = [
-        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-        if override.is_sweep_override()
-        else [word]
-        for word, override in zip(words, parse_overrides([quoted(word) for word in words]), strict=True)
-    ]
+    values = _values(list(words))
     found: dict[str, Any] = {}
     used: set[str] = set()
     for combination in product(*values):
@@ -69,6 +67,23 @@ def combinations(words: Sequence[str], config_dir: str | None = None) -> list[tu
             if word not in used:  # let the sentence say what is wrong with it
                 compose("explain", [*(v[0] for v in values if not v[0].startswith("loss.")), word], config_dir)
     return list(found.items())
+
+
+def _values(words: Sequence[str]) -> list[list[str]]:
+    """Each word, or one word for each of its comma-separated values."""
+    for word in words:
+        if word in options("loss"):
+            raise UserError(f"{word}: losses are written with their key, as in loss={word}")
+    values = []
+    for word, override in zip(words, parse_overrides([quoted(word) for word in words]), strict=True):
+        key = str(override.key_or_group)
+        if key == "loss" and isinstance(override.value(), list):
+            raise UserError(f"{word}: several losses are written without brackets, as in loss=bce,dice")
+        if override.is_sweep_override() and not f"{key}.".startswith("loss."):
+            raise UserError(f"{word}: only the loss and its settings may have several values")
+        several = override.sweep_string_iterator() if override.is_sweep_override() else ()
+        values.append([f"{override.get_key_element()}={value}" for value in several] or [word])
+    return values
 
 
 def _fitting(words: list[str], config_dir: str | None) -> list[str]:

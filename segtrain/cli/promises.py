@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from segtrain import checks
 from segtrain.cli import Arguments
-from segtrain.cli.compose import compose
+from segtrain.cli.compose import compose, use_folder
 from segtrain.cli.conf import options, top_keys
 from segtrain.cli.words import parse_overrides
 from segtrain.errors import UserError
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from segtrain.task import Task
 
 USAGE = "segtrain test-loss my_pkg.MyLoss gamma=3"
+ELSEWHERE = {
+    "task": "a loss is tried in each mode; choose among them as in modes=binary,multilabel",
+    "stats": "the class statistics are those of the examples; leave stats out",
+    "loss": "the loss is the first word, without a key, and one at a time is tried",
+}
 
 
 @dataclass(frozen=True)
@@ -72,21 +77,43 @@ def read(arguments: Arguments) -> Request:
         UserError: a word that cannot be read, or no such loss.
     """
     words = arguments.overrides
-    if not words or "=" in words[0]:
+    if not words or not words[0] or "=" in words[0]:
         raise UserError(f"test-loss takes the loss first, without a key, then its parameters, as in {USAGE}")
+    use_folder(arguments.config_dir)
     name, rest = words[0], [word for word in words[1:] if not word.startswith("modes=")]
     modes = _modes([word for word in words[1:] if word.startswith("modes=")])
+    for word in rest:
+        key = word.partition("=")[0]
+        if key in ELSEWHERE:
+            raise UserError(f"{word}: {ELSEWHERE[key]}")
     if _is_composed(name, arguments.config_dir):
         return Request(name, *_composed(name, rest, arguments), modes)
-    for word in rest:
-        if "=" not in word:
-            raise UserError(f"cannot read {word!r}; parameters are written key=value, as in {USAGE}")
-    from omegaconf import OmegaConf
-
+    params = _params([word.removeprefix("loss.") for word in rest])
     from segtrain.contract.named import loss_builder
+    from segtrain.losses import LOSSES
 
-    params: Any = OmegaConf.to_container(OmegaConf.from_dotlist(rest))
+    if "." not in name and name not in LOSSES:
+        known = [*options("loss"), *(file.stem for file in _own_folder(arguments.config_dir).glob("*.yaml"))]
+        near = checks.did_you_mean(name, known)
+        raise UserError(f"{name} is no loss{near}; give one of {', '.join(known)}, or a class as in my_pkg.MyLoss")
     return Request(name, loss_builder(name, params), params, modes)
+
+
+def _params(words: Sequence[str]) -> dict[str, Any]:
+    """Parameters of a constructor."""
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    params = OmegaConf.create()
+    for word in words:
+        if "=" not in word or word.startswith("="):
+            raise UserError(f"cannot read {word!r}; parameters are written key=value, as in {USAGE}")
+        try:
+            params.merge_with_dotlist([word])
+        except YAMLError as error:
+            raise UserError(f"cannot read {word!r}: its value is no YAML; lists are written [a,b]") from error
+    found: Any = OmegaConf.to_container(params)
+    return dict(found)
 
 
 def _modes(words: Sequence[str]) -> list[str]:
@@ -100,9 +127,14 @@ def _modes(words: Sequence[str]) -> list[str]:
 
 def _is_composed(name: str, config_dir: str | None) -> bool:
     """Whether a configuration says what the loss is: a combination, or a file of the user's own."""
-    if config_dir is not None and (Path(config_dir).expanduser() / "loss" / f"{name}.yaml").is_file():
+    if (_own_folder(config_dir) / f"{name}.yaml").is_file():
         return True
     return name in options("loss") and "name" not in top_keys("loss", name)
+
+
+def _own_folder(config_dir: str | None) -> Path:
+    """Where the user's own losses are; nowhere without --config-dir."""
+    return Path(config_dir).expanduser() / "loss" if config_dir is not None else Path("/nowhere")
 
 
 def _composed(name: str, words: Sequence[str], arguments: Arguments) -> tuple[Callable[[Task], Loss], Any]:
@@ -114,11 +146,11 @@ def _composed(name: str, words: Sequence[str], arguments: Arguments) -> tuple[Ca
     config, _ = compose("explain", [f"loss={name}", *settings], arguments.config_dir)
     from omegaconf import OmegaConf
 
-    from segtrain.build import build, with_task
+    from segtrain.build import build_loss_of, with_task
     from segtrain.contract.examples import STATS
 
     def made(task: Task) -> Loss:
-        loss: Loss = build(with_task(config, task, STATS[task.mode]).loss, "loss", arguments.allow)
+        loss: Loss = build_loss_of(with_task(config, task, STATS[task.mode]), arguments.allow)
         return loss
 
     return made, OmegaConf.to_container(config.loss)

@@ -76,6 +76,8 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
 
 def _example(word: str) -> str:
     key, value = (part.strip(" ='\"") for part in word.split("=", 1))
+    if value[:1] == "," or value[-1:] == "," or ",," in value:
+        return ": commas separate values, and one is missing"
     if PLAIN.fullmatch(value):
         right = f"{key}={value}"
         return f"; write {right}" if right != word else "; a key is names joined by single dots, as in loss.gamma=3"

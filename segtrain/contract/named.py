@@ -42,7 +42,7 @@ def find(name: str) -> Callable[..., Any]:
         UserError: it cannot be found or imported; the nearest name is suggested.
     """
     module, _, attribute = name.rpartition(".")
-    if not module:
+    if not module or not all(part.isidentifier() for part in name.split(".")):
         near = checks.did_you_mean(name, LOSSES)
         raise UserError(f"{name} is no loss{near}; give one of {', '.join(LOSSES)}, or a class as in my_pkg.MyLoss")
     if str(Path.cwd()) not in sys.path:
@@ -56,8 +56,10 @@ def find(name: str) -> Callable[..., Any]:
     except Exception as error:
         raise UserError(f"{name}: importing {module} fails: {_said(error)}") from error
     if not callable(found):
-        made = [key for key, value in vars(sys.modules[module]).items() if inspect.isclass(value)]
-        raise UserError(f"{name}: {module} has no class {attribute}{_near(attribute, made)}")
+        own = [value for value in vars(sys.modules[module]).values() if getattr(value, "__module__", "") == module]
+        made = [value.__name__ for value in own if inspect.isclass(value)]
+        hint = _near(attribute, made) or (f"; it has {', '.join(made[:8])}" if made else "")
+        raise UserError(f"{name}: {module} has no class {attribute}{hint}")
     return found  # type: ignore[no-any-return]
 
 
@@ -75,7 +77,8 @@ def offered(name: str, build: Callable[[Task], Loss], modes: Iterable[str]) -> d
         except UserError as error:
             refusals[mode] = str(error)
     if all(refusals.values()):
-        raise UserError(f"{name} cannot be built: {next(iter(refusals.values()))}")
+        why = next(iter(refusals.values()))
+        raise UserError(why if name in why else f"{name} cannot be built: {why}")
     return refusals
 
 
@@ -84,6 +87,8 @@ def _check_params(name: str, maker: Callable[..., Any], params: Mapping[str, Any
     names = [key for key in known if key not in ("task", "stats")]
     if not known:
         raise UserError(f"{name} takes no task; its constructor must be {name}(task, **parameters)")
+    if "target" in known:
+        raise UserError(f"{name} is given logits and target itself; give what builds it, {name}(task, **parameters)")
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         for key in params:
             checks.choice(f"{name}: each parameter", key, names[0 if "task" in known else 1 :] or ["(none)"])

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from segtrain import checks
-from segtrain.contract.promise import Loss, run
+from segtrain.contract.promise import Loss, demand, run
 from segtrain.task import ClassStats, Task
 
 SIDE = 100
@@ -164,6 +164,7 @@ def at_pixel(
     for probability in probabilities:
         p[place, place] = probability
         value, gradient = run(loss, logits_of(p, task), target)
+        demand(value.shape == () and value.isfinite(), "the value is not one finite number")
         values.append(value.double())
         slopes.append(_foreground_slope(gradient, task)[place, place])
     return torch.stack(values), torch.stack(slopes)

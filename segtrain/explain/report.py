@@ -10,8 +10,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from segtrain.build import build, settle_loss, with_task
-from segtrain.contract.promise import Loss
+from segtrain import checks
+from segtrain.build import build_loss_of, settle_loss, with_task
+from segtrain.contract.promise import Broken, Loss
+from segtrain.errors import UserError
 from segtrain.explain.curves import (
     PixelCurve,
     ShareCurve,
@@ -59,15 +61,24 @@ def explain(config: DictConfig, label: str, allow: Sequence[str] = ()) -> Explai
         UserError: whatever the task or the loss refuses.
     """
     task = make_task(config)
+    checks.number("epochs", config.epochs, above=0)
+    if config.stats is not None:
+        raise UserError(f"stats={config.stats}: the class statistics are made from share; leave stats out")
 
     def built(share: float) -> Loss:
         return build_for(config, task, share, allow)
 
     share, others = checked_share(config.share), config.others
     loss = built(share)
-    pixels = [pixel_curve(loss, task, each, share, others) for each in (1, 0)]
-    said = notes(loss, task, share, others, pixels)
-    return Explained(label, pixels[0], pixels[1], share_curve(built, task, others), said)
+    try:
+        pixels = [pixel_curve(loss, task, each, share, others) for each in (1, 0)]
+        said = notes(loss, task, share, others, pixels)
+        return Explained(label, pixels[0], pixels[1], share_curve(built, task, others), said)
+    except UserError:
+        raise
+    except Exception as error:
+        what = str(error) if isinstance(error, Broken) else f"it raises {type(error).__name__}: {error}"
+        raise UserError(f"loss {label}: {what}; segtrain test-loss tries it on small examples") from error
 
 
 def make_task(config: DictConfig) -> Task:
@@ -82,7 +93,7 @@ def build_for(config: DictConfig, task: Task, share: float, allow: Sequence[str]
     stats = statistics(share, task)
     config = with_task(config, task, stats)
     settle_loss(config, task, stats)
-    loss: Loss = build(config.loss, "loss", allow)
+    loss: Loss = build_loss_of(config, allow)
     return loss
 
 

@@ -94,8 +94,13 @@ class Combo(nn.Module):
         super().__init__()
         if not terms:
             raise UserError("loss.terms is empty: a combination needs at least one term")
-        weights, ramps = dict(weights or {}), dict(ramps or {})
+        for name, term in terms.items():
+            if not isinstance(term, nn.Module):
+                raise UserError(f"loss.terms.{name} is no loss: {term!r}; add one as +loss@loss.terms.{name}=focal")
+        weights, ramps = weights or {}, ramps or {}
         for key, given in (("weights", weights), ("ramps", ramps)):
+            if not isinstance(given, Mapping):
+                raise UserError(f"loss.{key} must hold a value for each of {', '.join(terms)}, got {given!r}")
             for name in given:
                 checks.choice(f"loss.{key}: each key", name, terms)
         self.terms = nn.ModuleDict(terms)

@@ -173,7 +173,26 @@ def test_a_mode_in_which_a_loss_is_not_offered_is_said(
         ([], ["test-loss takes the loss first", "my_pkg.MyLoss"]),
         (["loss=focal"], ["test-loss takes the loss first"]),
         (["focl"], ["focl is no loss", "did you mean focal?", "my_pkg.MyLoss"]),
-        (["dice_ce", "weights.dic=2"], ["loss.weights has no dic", "+loss.weights.dic=2"]),
+        (["dice_ce", "weights.dic=2"], ["there is no term dic - did you mean dice?"]),
+        (["dice_ce", "terms.focal.gamma=2"], ["there is no term focal", "+loss@loss.terms.focal=focal"]),
+        (["dice_ce", "weights=3"], ["loss.weights must hold a value for each of dice, ce, got 3"]),
+        (["dice_ce", "+terms.x=3"], ["loss.terms.x is no loss: 3"]),
+        (["dice_ce", "loss=focal"], ["the loss is the first word"]),
+        (["dice_c"], ["did you mean dice_ce?", "boundary", "my_pkg.MyLoss"]),
+        ([""], ["test-loss takes the loss first"]),
+        (["focal", "=3"], ["cannot read '=3'"]),
+        (["focal", "gamma=[1"], ["cannot read 'gamma=[1'", "[a,b]"]),
+        (["focal", "gamma="], ["focal: gamma must be a number >= 0, got None"]),
+        (["focal", "task=binary"], ["modes=binary,multilabel"]),
+        (["focal", "stats=3"], ["leave stats out"]),
+        (["focal", "share=0"], ["each parameter must be one of alpha, gamma; got 'share'"]),
+        (["focal", "modes="], ["modes: each must be one of binary, multiclass, multilabel; got ''"]),
+        (["focal", "--config-dir", "nowhere"], ["--config-dir nowhere: no such folder"]),
+        (["--config-dir", ".", "empty"], ["loss has no _target_", "conf/loss/focal.yaml"]),
+        (["--config-dir", ".", "emty"], ["did you mean empty?"]),
+        (["some_losses."], ["some_losses. is no loss", "my_pkg.MyLoss"]),
+        (["some_losses.y"], ["some_losses has no class y; it has Mine, Taskless"]),
+        (["some_losses.plain"], ["given logits and target itself", "some_losses.plain(task, **parameters)"]),
         (["dice_ce", "+weights.dic=2"], ["loss.weights: each key must be one of dice, ce; got 'dic'"]),
         (["dice_ce", "weights.dice=-2"], ["loss.weights.dice must be a number >= 0, got -2"]),
         (["dice_ce", "weights.dice=1,2"], ["weights.dice=1,2: test-loss tries one loss at a time"]),
@@ -205,7 +224,10 @@ def test_one_sentence_for_what_is_wrong(
     (tmp_path / "some_losses.py").write_text(
         "class Mine:\n    def __init__(self, task, scale):\n        self.scale = float(scale)\n"
         "class Taskless:\n    pass\ndef needs(task):\n    return 1\n"
+        "def plain(logits, target):\n    return logits.mean()\n"
     )
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "empty.yaml").write_text("gamma: 3\n")
     (tmp_path / "broken_losses.py").write_text("class Mine(:\n")
     (tmp_path / "lacking_losses.py").write_text("import no_such_library\n")
     monkeypatch.chdir(tmp_path)

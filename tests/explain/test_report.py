@@ -108,9 +108,42 @@ def test_a_loss_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (["loss=bce", "task=multiclass"], ["bce", "multiclass", "loss=ce"]),
         (["task=auto"], ["task.mode must be one of binary, multiclass, multilabel"]),
         (["loss=focal", "loss.gamma=1,2,3,4,5,6,7,8,9"], ["at most 8"]),
+        (["focal"], ["focal", "as in loss=focal"]),
+        (["loss=[bce,dice]"], ["without brackets, as in loss=bce,dice"]),
+        (["loss=bce,"], ["loss=bce,", "commas separate values, and one is missing"]),
+        (["loss=focal", "loss.gamma="], ["focal: gamma must be a number >= 0, got ''"]),
+        (["loss=focal", "loss.gamma"], ["cannot read 'loss.gamma'", "key=value"]),
+        (["loss=dice", "loss.weights.ce=2"], ["no combination, so it has no weights"]),
+        (["share=0"], ["share must be a number in [0.0001, 0.9999], got 0"]),
+        (["share=.1,.2"], ["share=.1,.2: only the loss and its settings may have several values"]),
+        (["share=null"], ["share must be a number in [0.0001, 0.9999], got None"]),
+        (["epochs=x"], ["epochs must be a number > 0, got 'x'"]),
+        (["stats=3"], ["stats=3", "made from share"]),
+        (["modes=foo"], ["modes=foo: no such key here"]),
+        (["task=multiclass", "task.num_classes=x"], ["task.num_classes must be a whole number, got 'x'"]),
+        (["task.ignore_index=x"], ["task.ignore_index must be a whole number, got 'x'"]),
+        (["task.names=ab"], ["task.names must be a list", "'ab'"]),
+        (["task.palette=[red]"], ["task.palette holds [red, green, blue] for each class, got 'red'"]),
+        (["output="], ["output is empty"]),
+        (["output=taken/a.png"], ["output=taken/a.png cannot be written: File exists"]),
+        (["output=folder.png"], ["output=folder.png cannot be written: Is a directory"]),
+        (["--config-dir", ".", "loss=empty"], ["loss has no _target_"]),
+        (["--config-dir", ".", "--allow", "tests", "loss=vector"], ["loss vector: the value is not one finite number"]),
+        (
+            ["--config-dir", ".", "--allow", "tests", "loss=none"],
+            ["loss none: it raises TypeError", "segtrain test-loss"],
+        ),
     ],
 )
-def test_one_sentence_for_what_is_wrong(words: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_sentence_for_what_is_wrong(
+    words: list[str], parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").touch()
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "loss").mkdir()
+    for name, target in (("empty", ""), ("vector", "Vector"), ("none", "NotForTargets")):
+        text = f"_target_: tests.contract.wrong.{target}\ntask: ${{task}}\n" if target else "gamma: 3\n"
+        (tmp_path / "loss" / f"{name}.yaml").write_text(text)
     assert main(["explain", *words]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")

@@ -188,7 +188,7 @@ def test_what_a_term_excuses_is_excused_with_its_name() -> None:
     ("loss", "reason"),
     [
         (wrong.CustomOperation, "RuntimeError: There was no fake impl registered"),
-        (wrong.NotOnDevices, "ValueError: written for the host (wrong.py:"),
+        (wrong.NotOnDevices, "NotImplementedError: written for the host (wrong.py:"),
     ],
 )
 def test_what_no_fake_gpu_can_run_is_not_examined(loss: type[nn.Module], reason: str) -> None:

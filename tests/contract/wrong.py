@@ -350,7 +350,7 @@ class NotOnDevices(RightMean):
 
     def values(self, z: Tensor, y: Tensor) -> Tensor:
         if z.device.type != "cpu":
-            raise ValueError("written for the host")
+            raise NotImplementedError("written for the host")
         return super().values(z, y)
 
 

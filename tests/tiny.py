@@ -95,11 +95,17 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 @dataclass(frozen=True)
+@dataclass(frozen=True)
 class Weighted:
-    """The folder layout, with images that weigh 1, 2, 3 in turn. Implements Layout."""
+    """The folder layout, with images that weigh 1, 2, 3 in turn. Implements Layout; settings as FolderLayout."""
+
+    images: str | None = None
+    masks: str | None = None
+    suffix: str | None = None
+    lists: str | None = None
 
     def find(self, root: Path) -> Listing:
-        listing = FolderLayout().find(root)
+        listing = FolderLayout(self.images, self.masks, self.suffix, self.lists).find(root)
         items = [replace(item, weight=1.0 + index % 3) for index, item in enumerate(listing.items)]
         return replace(listing, items=items)
 

@@ -181,7 +181,6 @@ def test_what_a_term_excuses_is_excused_with_its_name() -> None:
     assert found["right is best"].endswith("boundaries at the same place (term edges)")
     assert found["empty mask"].endswith("(term ce)")
     assert set(excuses(Combo(terms, {"edges": 0}), settings)) == {"perfect is 0", "empty mask"}
-    assert excuses(Combo(terms, {"edges": 0, "ce": 0}), settings) == {}
 
 
 @pytest.mark.parametrize(

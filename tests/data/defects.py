@@ -111,7 +111,7 @@ def unreadable(maker: Maker) -> None:
     maker.error("not a readable image", image, "symbolic links")
     image, _ = maker.pair("cut_png")
     truncate(image, 0.5)
-    maker.error("damaged", image, "truncated")
+    maker.error("damaged", image, "ends too early")
     image, mask = maker.pair("cut_jpeg")
     image.unlink()
     image = image.with_suffix(".jpg")

@@ -95,7 +95,6 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 @dataclass(frozen=True)
-@dataclass(frozen=True)
 class Weighted:
     """The folder layout, with images that weigh 1, 2, 3 in turn. Implements Layout; settings as FolderLayout."""
 

@@ -21,6 +21,7 @@ from segtrain.data.listing import Item, MaskFile
 from segtrain.data.masks import MaskRules
 from segtrain.data.readers import read_image, read_window
 from segtrain.data.reading import Reading
+from segtrain.data.sampling import NOWHERE, Places
 from segtrain.data.scan import bands, look
 from segtrain.data.source import Window
 from segtrain.errors import UserError
@@ -89,7 +90,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Item:
 
 def examples(item: Item) -> FileExamples:
     classes = build_class_map(Declared([FileClass(0, "even"), FileClass(1, "odd")]), REQUEST)
-    return FileExamples([item], [(SIDE, SIDE)], Reading(), MaskRules(), classes)
+    return FileExamples([item], [(SIDE, SIDE)], Reading(), MaskRules(), classes, Places([NOWHERE]))
 
 
 @pytest.mark.slow  # half a minute to write the file

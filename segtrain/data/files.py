@@ -147,6 +147,8 @@ class FileData:
         _ = self.reading, color_ids(self.colors, {}), MaskRules(threshold=self.mask_threshold)
         checks.choice("data.cache", self.cache, ("ram", "disk", "none"))
         checks.number("data.cache_gb", self.cache_gb, 0)
+        if self.cache == "disk" and not self.cache_dir:
+            raise UserError("data.cache=disk needs data.cache_dir, the folder for its files")
         _ = self.splitting(), self.sampling  # refused before files are looked at
         if self.classes is not None and not isinstance(self.classes, Mapping):
             raise UserError(f"data.classes must map ids to names, such as '{{9: pedestrian}}'; got {self.classes!r}")
@@ -291,7 +293,7 @@ class FileData:
             elif self.cache == "disk":
                 states = [state(path) for item in items for path in (item.image, *item.label.files)]
                 name = f"{derive(mark, split, *states):016x}.bin"
-                examples[split] = on_disk(files, shape, first.depth, Path(self.cache_dir or ".") / name)
+                examples[split] = on_disk(files, shape, first.depth, Path(str(self.cache_dir)).expanduser() / name)
             else:
                 examples[split] = files
         return examples

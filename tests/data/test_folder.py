@@ -47,10 +47,11 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("reader", ["opencv", "pillow", "skimage", "matplotlib"])
-@pytest.mark.parametrize("cache", ["ram", "none"])
+@pytest.mark.parametrize("cache", ["ram", "disk", "none"])
 def test_gives_what_was_written(tmp_path: Path, reader: str, cache: str) -> None:
     written = make_folder(tmp_path / "Dätä set", (0, 3, 5, 11), declared=STREET)
-    source = opened(tmp_path / "Dätä set", reader=reader, cache=cache)
+    kept = str(tmp_path / "kept")
+    source = opened(tmp_path / "Dätä set", reader=reader, cache=cache, cache_dir=kept)
     assert (source.name, source.channels, source.task.names) == ("Dätä set", 3, ("road", "car", "bus"))
     assert list(source.splits) == ["train", "val", "test"]
     for split, examples in source.splits.items():
@@ -223,6 +224,7 @@ def test_twenty_faults_are_shown() -> None:
     [
         ({"reader": "opencvv"}, r"data.reader .*did you mean opencv\?"),
         ({"cache": "disc"}, r"data.cache must be one of ram, disk, none.*did you mean disk\?"),
+        ({"cache": "disk"}, "data.cache=disk needs data.cache_dir"),
         ({"cache_gb": -1}, "data.cache_gb must be"),
         ({"classes": {9: "x"}}, "data.classes: 9 is not a class"),
         ({"mode": "panoptic"}, "task.mode must be"),

@@ -204,7 +204,7 @@ def _headline(parts: Parts, request: Request, folder: Path, resume: Resume | Non
     counts = ", ".join(f"{len(examples.ids)} {split}" for split, examples in source.splits.items())
     names = listed(source.task.names)
     said = [*source.notes, *parts.data.plan.notes]
-    notes = f" ({'; '.join(said)})" if said else ""
+    notes = "".join(f"\n       {note}" for note in said)
     parameters = sum(p.numel() for p in module.net.parameters()) / 1e6
     how = f"continues at step {resume.step} in" if resume is not None else "in"
     return (

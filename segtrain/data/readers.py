@@ -30,7 +30,7 @@ from segtrain.data.headers import (
     tag_of,
 )
 from segtrain.data.reading import ImageArray, Reading, finished
-from segtrain.data.rotation import applied_tag, turn, turned_size
+from segtrain.data.rotation import applied_tag, turn
 from segtrain.data.source import Window
 from segtrain.data.tiff import LARGEST_BLOCK, Pixels, is_plain, read_tiff, tiff_header
 from segtrain.errors import UserError
@@ -109,17 +109,6 @@ def read_window(
         raise UserError(f"{path}: {header.size[1]} x {header.size[0]} pixels, not {size[1]} x {size[0]}; start again")
     values, alpha = read_tiff(path, pages, reading.max_pixels, window)
     return finished(path, _bytes(values), alpha, reading)
-
-
-def image_size(path: Path, reading: Reading = DEFAULT) -> Size:
-    """(height, width) of an image as `read_image` gives it, from its header.
-
-    Raises:
-        UserError: see read_image.
-    """
-    header = read_header(path, reading.pages)
-    tag = applied_tag(path, header.tag, header.size, None, reading.orientation)
-    return turned_size(header.size, tag)
 
 
 def _read_tiff(

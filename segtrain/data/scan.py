@@ -33,9 +33,6 @@ from segtrain.seeds import derive
 FORMAT = 4  # of the kept findings; raise it when a field changes its meaning
 BAND = 2**24  # pixels that are looked at together, of files that can be decoded in parts
 SHOWN = 20  # faults listed in one message
-EXACT = 1 << 24  # pixels up to which OpenCV's histogram, of float32, counts exactly
-MANY = 32  # ids of a mask above which one sort is quicker than a look for each
-BITS = (8, 9)  # of a gist: means in 8 rows of 9, each compared to its right neighbour
 
 Progress = Callable[[int, int], None]  # (files done, files in all)
 

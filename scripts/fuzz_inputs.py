@@ -113,9 +113,9 @@ def damaged(content: bytes, random: np.random.Generator) -> bytes:
 def verdict(path: Path) -> list[str]:
     """What our readers did wrong with a file; empty where all is well."""
     from segtrain.data.listing import Item, MaskFile
-    from segtrain.data.masks import MaskRules
-    from segtrain.data.reading import Reading
     from segtrain.data.scan import look
+    from segtrain.decode.masks import MaskRules
+    from segtrain.decode.reading import Reading
     from segtrain.errors import UserError
 
     wrong = []
@@ -142,9 +142,9 @@ def verdict(path: Path) -> list[str]:
 def _acts(path: Path, reading: Any, rules: Any) -> Iterator[tuple[str, Any]]:
     from dataclasses import replace
 
-    from segtrain.data.masks import read_mask
-    from segtrain.data.readers import read_header, read_image, read_window
     from segtrain.data.source import Window
+    from segtrain.decode.masks import read_mask
+    from segtrain.decode.readers import read_header, read_image, read_window
 
     def window() -> None:
         header = read_header(path, reading.pages)

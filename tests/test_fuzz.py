@@ -62,7 +62,7 @@ def test_it_finds_what_it_is_for(
             raise KeyError("x")
         return np.zeros((2, 2, 3), np.uint8)
 
-    monkeypatch.setattr("segtrain.data.readers.read_image", wrong)
+    monkeypatch.setattr("segtrain.decode.readers.read_image", wrong)
     monkeypatch.setattr(fuzzer, "SECONDS", 1.0)
     path, worker = tmp_path / "x.png", fuzzer.Worker()
     path.write_bytes(b"no image")

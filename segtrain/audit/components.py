@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from segtrain.data.scan import Progress
-from segtrain.data.source import Array, Examples
+from segtrain.data.source import Examples
 from segtrain.data.tally import count_ids
 from segtrain.task import ClassStats, Task
+from segtrain.windows import Array
 
 STRIDE = 4  # pixels between the crops that are tried to see how many hold a class
 Size = tuple[int, int]

@@ -12,10 +12,10 @@ from segtrain.data.classes import ClassMap
 from segtrain.data.examples import where
 from segtrain.data.facts import by_split
 from segtrain.data.files import Survey
-from segtrain.data.headers import open_image
-from segtrain.data.readers import IMAGE_SUFFIXES
 from segtrain.data.scan import Found
 from segtrain.data.twins import identical, is_flat, near_twins
+from segtrain.decode.headers import open_image
+from segtrain.decode.readers import IMAGE_SUFFIXES
 from segtrain.errors import UserError
 from segtrain.task import IGNORE
 

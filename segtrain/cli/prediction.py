@@ -16,7 +16,7 @@ from segtrain.cli.stored import find_checkpoint
 from segtrain.errors import UserError
 
 if TYPE_CHECKING:
-    from segtrain.data.reading import Reading
+    from segtrain.decode.reading import Reading
 
 READING = ("reader", "channels", "value_range", "pages", "orientation", "max_pixels")
 

@@ -18,10 +18,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from segtrain.data.headers import MAX_PIXELS
 from segtrain.data.sampling import Pixels
-from segtrain.data.source import Array, Examples, Window, cut
+from segtrain.data.source import Examples
+from segtrain.decode.headers import MAX_PIXELS
 from segtrain.errors import UserError
+from segtrain.windows import Array, Window, cut
 
 ABSENT = 0  # mark of what is not there; a checksum that happens to be 0 costs a new reading each time
 ALIGNED = 64  # bytes: arrays begin at multiples

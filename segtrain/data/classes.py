@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from segtrain import checks
-from segtrain.data.masks import IdArray
 from segtrain.data.raster import GROUND, Layers
+from segtrain.decode.masks import IdArray
 from segtrain.errors import UserError
 from segtrain.task import IGNORE, Color, Task
 

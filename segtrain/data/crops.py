@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from segtrain.data.sampling import Sampling
-from segtrain.data.source import Array, Examples, Window
+from segtrain.data.source import Examples
 from segtrain.task import Task
+from segtrain.windows import Array, Window
 
 
 class Crop(NamedTuple):

@@ -12,9 +12,10 @@ from torch.utils.data import Dataset
 
 from segtrain.data.crops import Crops
 from segtrain.data.sampler import Key
-from segtrain.data.source import Array, Examples
+from segtrain.data.source import Examples
 from segtrain.seeds import derive
 from segtrain.task import Batch
+from segtrain.windows import Array
 
 # (image [H, W, C], mask [H, W] or [K, H, W], seed) -> the same, changed; equal seeds give equal results
 Transform = Callable[[Array, Array, int], tuple[Array, Array]]

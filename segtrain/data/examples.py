@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from segtrain.data.classes import ClassMap, ids_in
 from segtrain.data.listing import Item, Layered
-from segtrain.data.masks import MaskRules
-from segtrain.data.reading import Reading
 from segtrain.data.sampling import Pixels, Places
 from segtrain.data.scan import read_pair, read_pixels
-from segtrain.data.source import Array, Window, cut
+from segtrain.decode.masks import MaskRules
+from segtrain.decode.reading import Reading
 from segtrain.errors import UserError
+from segtrain.windows import Array, Window, cut
 
 
 class FileExamples:

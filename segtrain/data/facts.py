@@ -9,9 +9,9 @@ from segtrain.data.classes import ClassMap
 from segtrain.data.examples import where
 from segtrain.data.listing import SPLITS, Item
 from segtrain.data.overlaps import pixels_of
-from segtrain.data.reading import Reading
 from segtrain.data.sampling import Pixels, merge_places
 from segtrain.data.scan import SHOWN, Finding, Found
+from segtrain.decode.reading import Reading
 from segtrain.seeds import derive
 from segtrain.task import ClassStats
 

@@ -29,16 +29,16 @@ from segtrain.data.facts import (
     places_in,
     unknown_ids,
 )
-from segtrain.data.headers import MAX_PIXELS
 from segtrain.data.listing import Layout, Listing
-from segtrain.data.masks import MaskRules, color_ids
 from segtrain.data.overlaps import overlap_note
-from segtrain.data.reading import Reading
 from segtrain.data.sampling import NOWHERE, Places, Sampling
 from segtrain.data.scan import Found, Progress, mean_and_std, refuse, scan, state
 from segtrain.data.source import DataSource, Examples
 from segtrain.data.splits import Splitting, divide
 from segtrain.data.twins import leak_warning
+from segtrain.decode.headers import MAX_PIXELS
+from segtrain.decode.masks import MaskRules, color_ids
+from segtrain.decode.reading import Reading
 from segtrain.errors import UserError
 from segtrain.seeds import derive
 

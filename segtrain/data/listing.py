@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from segtrain.data.classes import Declared
-from segtrain.data.masks import IdArray, MaskRules, read_mask
 from segtrain.data.raster import Layers
-from segtrain.data.source import Window
+from segtrain.decode.masks import IdArray, MaskRules, read_mask
+from segtrain.windows import Window
 
 SPLITS = ("train", "val", "test")
 

@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 
 from segtrain.data.combinations import NO_LAYERS, combinations_of, hidden_places
-from segtrain.data.headers import Header, Size
 from segtrain.data.listing import Item, Layered, MaskFile
-from segtrain.data.masks import IdArray, MaskRules
-from segtrain.data.readers import DEFAULT, is_transparent, read_header, read_image, read_window
-from segtrain.data.reading import Reading
-from segtrain.data.rotation import applied_tag, turned_size
-from segtrain.data.source import Array, Window
 from segtrain.data.tally import Tally
+from segtrain.decode.headers import Header, Size
+from segtrain.decode.masks import IdArray, MaskRules
+from segtrain.decode.readers import DEFAULT, is_transparent, read_header, read_image, read_window
+from segtrain.decode.reading import Reading
+from segtrain.decode.rotation import applied_tag, turned_size
 from segtrain.errors import UserError
 from segtrain.seeds import derive
+from segtrain.windows import Array, Window
 
 FORMAT = 4  # of the kept findings; raise it when a field changes its meaning
 BAND = 2**24  # pixels that are looked at together, of files that can be decoded in parts

@@ -8,24 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import Protocol
 
 from segtrain.data.sampling import Pixels, Sampling
 from segtrain.task import ClassStats, Task
-
-Array = npt.NDArray[np.generic]
-
-
-class Window(NamedTuple):
-    """A part of an image, in pixels; it lies inside the image."""
-
-    top: int
-    left: int
-    height: int
-    width: int
+from segtrain.windows import Array, Window
 
 
 class Examples(Protocol):
@@ -94,11 +81,3 @@ class DataSource:
     sampling: Sampling = field(default=Sampling())
     weights: Sequence[float] = field(default=())
     warnings: Sequence[str] = field(default=())
-
-
-def cut(image: Array, mask: Array, window: Window | None) -> tuple[Array, Array]:
-    """The part of an image [H, W, C] and its mask [(K,) H, W] that lies in the window; views, not copies."""
-    if window is None:
-        return image, mask
-    rows, columns = slice(window.top, window.top + window.height), slice(window.left, window.left + window.width)
-    return image[rows, columns], mask[..., rows, columns]

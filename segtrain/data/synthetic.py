@@ -23,9 +23,10 @@ import numpy.typing as npt
 from segtrain.checks import choice, number, whole
 from segtrain.data.sampling import Pixels, Sampling, mask_places
 from segtrain.data.shapes import Canvas, Grey, Label, Patch, draw_shape, draw_texture, expose
-from segtrain.data.source import Array, DataSource, Window, cut
+from segtrain.data.source import DataSource
 from segtrain.errors import UserError
 from segtrain.task import IGNORE, MODES, ClassStats, Task
+from segtrain.windows import Array, Window, cut
 
 VERSION = 1  # of the generator: raise it whenever a pixel changes, so that old runs are not compared
 COUNTED = 64  # images behind stats, mean and std: a fifth of a second, and the shares are steady by then

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from segtrain.data.masks import IdArray
-from segtrain.data.source import Array
+from segtrain.decode.masks import IdArray
+from segtrain.windows import Array
 
 PLACES = 8  # kept of each id: enough that crops differ, and 100,000 findings still fit into memory
 EXACT = 1 << 24  # pixels up to which OpenCV's histogram, of float32, counts exactly

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from segtrain.data.listing import Item
-from segtrain.data.readers import read_image
 from segtrain.data.scan import Finding
+from segtrain.decode.readers import read_image
 from segtrain.errors import UserError
 
 NEAR = 12  # bits of the gist

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from segtrain.checkpoint import KEY, load_checkpoint, load_net
-from segtrain.data.reading import Reading
+from segtrain.decode.reading import Reading
 from segtrain.draw import Picture, to_rgb
 from segtrain.errors import UserError
 from segtrain.metrics import Threshold, logit_cuts, predict_ids

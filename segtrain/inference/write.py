@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from segtrain.data.readers import IMAGE_SUFFIXES, read_image
+from segtrain.decode.readers import IMAGE_SUFFIXES, read_image
 from segtrain.draw import color_table, overlay
 from segtrain.errors import UserError
 from segtrain.inference.predictor import Predictor

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from segtrain.data.masks import IdArray, MaskRules
 from segtrain.data.raster import GROUND, Bits, Layers, Patch, Points, disc, polygon, union
+from segtrain.decode.masks import IdArray, MaskRules
 from segtrain.errors import UserError
 
 OVERLAPS = ("small_on_top", "file_order", "ignore")

@@ -18,10 +18,10 @@ from PIL import Image
 
 from segtrain import checks
 from segtrain.data.classes import Declared, FileClass, read_declared
-from segtrain.data.headers import MAX_PIXELS
 from segtrain.data.listing import Item, Listing
 from segtrain.data.raster import GROUND
-from segtrain.data.readers import IMAGE_SUFFIXES
+from segtrain.decode.headers import MAX_PIXELS
+from segtrain.decode.readers import IMAGE_SUFFIXES
 from segtrain.errors import UserError
 from segtrain.layouts.annotations import corners, id_of, inside, numbers_of, outside, read_json, split_folders, twice
 from segtrain.layouts.categories import free_id

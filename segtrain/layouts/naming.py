@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from segtrain.data.masks import MASK_SUFFIXES
+from segtrain.decode.masks import MASK_SUFFIXES
 from segtrain.errors import UserError
 from segtrain.layouts.patterns import Entry
 

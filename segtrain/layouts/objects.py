@@ -17,9 +17,9 @@ from scipy import ndimage
 from segtrain import checks
 from segtrain.data.classes import Declared, FileClass
 from segtrain.data.listing import Item, Listing
-from segtrain.data.masks import MASK_SUFFIXES, IdArray, MaskRules, read_mask
 from segtrain.data.raster import GROUND, Bits
-from segtrain.data.readers import IMAGE_SUFFIXES
+from segtrain.decode.masks import MASK_SUFFIXES, IdArray, MaskRules, read_mask
+from segtrain.decode.readers import IMAGE_SUFFIXES
 from segtrain.errors import UserError
 from segtrain.layouts.annotations import split_folders
 from segtrain.task import IGNORE

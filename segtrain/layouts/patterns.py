@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segtrain.data.readers import IMAGE_SUFFIXES
+from segtrain.decode.readers import IMAGE_SUFFIXES
 from segtrain.errors import UserError
 
 SPLIT_NAMES: Mapping[str, str] = {

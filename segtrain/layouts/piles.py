@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segtrain.data.listing import Item, MaskFile
-from segtrain.data.readers import IMAGE_SUFFIXES
+from segtrain.decode.readers import IMAGE_SUFFIXES
 from segtrain.layouts.detect import Place, Plan
 from segtrain.layouts.lists import assign, read_list
 from segtrain.layouts.naming import Endings, divide, find_endings

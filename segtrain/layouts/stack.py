@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segtrain.data.listing import SPLITS, Item, Listing, MaskFile
-from segtrain.data.tiffhead import page_numbers
+from segtrain.decode.tiffhead import page_numbers
 from segtrain.errors import UserError
 from segtrain.layouts.folder import FolderLayout
 

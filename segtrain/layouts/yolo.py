@@ -18,7 +18,7 @@ from segtrain import checks
 from segtrain.data.classes import LARGEST_ID, Declared, FileClass
 from segtrain.data.listing import SPLITS, Item, Listing
 from segtrain.data.raster import GROUND
-from segtrain.data.readers import IMAGE_SUFFIXES
+from segtrain.decode.readers import IMAGE_SUFFIXES
 from segtrain.errors import UserError
 from segtrain.layouts.annotations import SPLIT_NAMES, corners, id_of, outside, twice
 from segtrain.layouts.categories import BACKGROUND, ZERO_NOTE, free_id

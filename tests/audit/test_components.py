@@ -11,8 +11,8 @@ import pytest
 from scipy import ndimage
 
 from segtrain.audit.components import Facts, look_at_class, measure, share_of_crops
-from segtrain.data.source import Array, Window, cut
 from segtrain.task import Task
+from segtrain.windows import Array, Window, cut
 
 Mask = npt.NDArray[np.uint8]
 

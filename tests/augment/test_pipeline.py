@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from segtrain.augment import Augmentation, build_augmentation
-from segtrain.data.source import Array
 from segtrain.errors import UserError
+from segtrain.windows import Array
 
 FOLDER = Path(__file__).parents[2] / "conf" / "aug"
 PRESETS: Mapping[str, Mapping[str, Any]] = {

@@ -17,8 +17,8 @@ import pytest
 
 from segtrain.data import cache
 from segtrain.data.cache import Cached, in_memory, on_disk
-from segtrain.data.source import Array, Window, cut
 from segtrain.errors import UserError
+from segtrain.windows import Array, Window, cut
 
 SIZES = [(5, 7), (16, 9), (1, 1), (33, 20), (8, 8)]
 

@@ -16,10 +16,10 @@ from segtrain.data import SegmentationDataset, crops
 from segtrain.data.crops import Crops, wanted_classes
 from segtrain.data.sampler import Key
 from segtrain.data.sampling import Places, Sampling, mask_places, merge_places
-from segtrain.data.source import Array, Window, cut
 from segtrain.errors import UserError
 from segtrain.seeds import derive
 from segtrain.task import Task
+from segtrain.windows import Array, Window, cut
 from tests.data.files import noise
 
 IGNORE = 255

@@ -15,15 +15,15 @@ from PIL import Image
 
 from segtrain.data import DataSource
 from segtrain.data.files import FileData
-from segtrain.data.headers import MAX_PIXELS
 from segtrain.data.listing import Item, MaskFile
-from segtrain.data.masks import MaskRules, read_mask
-from segtrain.data.readers import read_image, read_window
-from segtrain.data.reading import Reading
 from segtrain.data.scan import look
-from segtrain.data.source import Window
+from segtrain.decode.headers import MAX_PIXELS
+from segtrain.decode.masks import MaskRules, read_mask
+from segtrain.decode.readers import read_image, read_window
+from segtrain.decode.reading import Reading
 from segtrain.errors import UserError
 from segtrain.layouts.folder import FolderLayout
+from segtrain.windows import Window
 from tests.data.files import REQUEST, bomb, make_folder, noise, oriented, picture, save_ids, truncate
 
 IMAGE = picture(20, 28)

@@ -18,9 +18,9 @@ from segtrain.data import scan as scan_module
 from segtrain.data.classes import Declared, FileClass, build_class_map
 from segtrain.data.files import FileData
 from segtrain.data.listing import Item, MaskFile
-from segtrain.data.masks import MaskRules
-from segtrain.data.reading import Reading
 from segtrain.data.scan import SHOWN, Finding, refuse
+from segtrain.decode.masks import MaskRules
+from segtrain.decode.reading import Reading
 from segtrain.errors import UserError
 from segtrain.layouts.folder import FolderLayout
 from tests.data.files import REQUEST, make_folder, noise, save_ids, truncate

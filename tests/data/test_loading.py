@@ -20,7 +20,7 @@ from segtrain.data.cache import in_memory
 from segtrain.data.crops import Crops
 from segtrain.data.sampler import Key
 from segtrain.data.sampling import Pixels, mask_places
-from segtrain.data.source import Array, Window, cut
+from segtrain.windows import Array, Window, cut
 from tests.data.files import noise
 
 LENGTH, CROP = 7, 16

@@ -12,8 +12,8 @@ from segtrain.data.files import FileData
 from segtrain.errors import UserError
 from segtrain.layouts.stack import StackLayout
 from tests import tiny
-from tests.data.depths import scene, stored
 from tests.data.files import REQUEST
+from tests.decode.depths import scene, stored
 
 
 def make_stacks(root: Path, names: dict[str, int], depth: str = "uint8") -> None:

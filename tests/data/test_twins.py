@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from segtrain.data.listing import Item, MaskFile
-from segtrain.data.masks import MaskRules
 from segtrain.data.scan import look
 from segtrain.data.twins import Found, identical, is_flat, leak_warning, leaks, near_twins, thumbnail
+from segtrain.decode.masks import MaskRules
 from tests.data.files import Bytes, save_ids
 
 

@@ -16,15 +16,15 @@ from PIL import Image
 from segtrain.data import scan as scan_module
 from segtrain.data.classes import Declared, FileClass, build_class_map
 from segtrain.data.files import FileExamples
-from segtrain.data.headers import Header
 from segtrain.data.listing import Item, MaskFile
-from segtrain.data.masks import MaskRules
-from segtrain.data.readers import read_image, read_window
-from segtrain.data.reading import Reading
 from segtrain.data.sampling import NOWHERE, Places
 from segtrain.data.scan import bands, look
-from segtrain.data.source import Window
+from segtrain.decode.headers import Header
+from segtrain.decode.masks import MaskRules
+from segtrain.decode.readers import read_image, read_window
+from segtrain.decode.reading import Reading
 from segtrain.errors import UserError
+from segtrain.windows import Window
 from tests.data.files import REQUEST, noise
 
 SIDE, TILE = 20_000, 512

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tifffile import PHOTOMETRIC, TiffFile, TiffPage
 
-from segtrain.data.headers import Size, naming
+from segtrain.decode.headers import Size, naming
 from segtrain.errors import UserError
 
 NEEDED = {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339}  # tags

@@ -15,11 +15,11 @@ from segtrain import load
 from segtrain.cli import main
 from segtrain.data import DataSource
 from segtrain.data.files import FileData
-from segtrain.data.reading import Reading
+from segtrain.decode.reading import Reading
 from segtrain.layouts.folder import FolderLayout
 from tests import tiny
-from tests.data.depths import COUNTS, make_depths, scene, stored
 from tests.data.files import REQUEST
+from tests.decode.depths import COUNTS, make_depths, scene, stored
 
 # depth, channels, file, how they are read, channels then
 CASES: dict[str, tuple[str, int, str, list[str], int]] = {

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from segtrain import checks
-from segtrain.data.headers import (
+from segtrain.decode.headers import (
     MAX_PIXELS,
     ORIENTATIONS,
     check_frames,
@@ -23,11 +23,11 @@ from segtrain.data.headers import (
     open_image,
     tag_of,
 )
-from segtrain.data.rotation import applied_tag, turn
-from segtrain.data.source import Window
-from segtrain.data.tiff import is_plain, read_tiff, tiff_header
+from segtrain.decode.rotation import applied_tag, turn
+from segtrain.decode.tiff import is_plain, read_tiff, tiff_header
 from segtrain.errors import UserError
 from segtrain.task import Color
+from segtrain.windows import Window
 
 IdArray = npt.NDArray[np.integer]
 Values = npt.NDArray[Any]

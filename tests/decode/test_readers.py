@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from segtrain.data.headers import MAX_PIXELS
 from segtrain.data.listing import Item, MaskFile
-from segtrain.data.masks import MaskRules, read_mask
-from segtrain.data.readers import READERS, read_image
-from segtrain.data.reading import DECODERS, Reading
 from segtrain.data.scan import look
+from segtrain.decode.headers import MAX_PIXELS
+from segtrain.decode.masks import MaskRules, read_mask
+from segtrain.decode.readers import READERS, read_image
+from segtrain.decode.reading import DECODERS, Reading
 from segtrain.errors import UserError
 from tests.data.files import Bytes, bomb, noise, oriented, picture, truncate
 

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from PIL import Image
 from tifffile import PHOTOMETRIC, TIFF, TiffFile, TiffPage
 
-from segtrain.data.headers import ORIENTATION, Header, Size, check_pixels, naming
-from segtrain.data.source import Array, Window
-from segtrain.data.tiffhead import block_size, chosen_pages, color_channels, grid, has_alpha, open_tiff, page_size
+from segtrain.decode.headers import ORIENTATION, Header, Size, check_pixels, naming
+from segtrain.decode.tiffhead import block_size, chosen_pages, color_channels, grid, has_alpha, open_tiff, page_size
 from segtrain.errors import UserError
+from segtrain.windows import Array, Window
 
 LARGEST_BLOCK = 2**24  # pixels of a tile or strip that is decoded to read a part of it
 PLAIN = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from segtrain import checks
-from segtrain.data.headers import MAX_PIXELS, ORIENTATIONS
+from segtrain.decode.headers import MAX_PIXELS, ORIENTATIONS
 from segtrain.errors import UserError
 
 ImageArray = npt.NDArray[np.generic]

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from segtrain.data.headers import (
+from segtrain.decode.headers import (
     Header,
     Size,
     check_frames,
@@ -29,11 +29,11 @@ from segtrain.data.headers import (
     open_image,
     tag_of,
 )
-from segtrain.data.reading import ImageArray, Reading, finished
-from segtrain.data.rotation import applied_tag, turn
-from segtrain.data.source import Window
-from segtrain.data.tiff import LARGEST_BLOCK, Pixels, is_plain, read_tiff, tiff_header
+from segtrain.decode.reading import ImageArray, Reading, finished
+from segtrain.decode.rotation import applied_tag, turn
+from segtrain.decode.tiff import LARGEST_BLOCK, Pixels, is_plain, read_tiff, tiff_header
 from segtrain.errors import UserError
+from segtrain.windows import Window
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 DEFAULT = Reading()

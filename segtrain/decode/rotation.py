@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segtrain.data.headers import Size
+from segtrain.decode.headers import Size
 from segtrain.errors import UserError
 
 SIDEWAYS = 5  # from this tag on, height and width change places

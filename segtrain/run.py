@@ -151,13 +151,14 @@ def _trainer(
 ) -> tuple[Trainer, cb.Speed, cb.StopSignal]:
     config, checkpoints, speed = parts.config, folder / "checkpoints", cb.Speed(started)
     extra = {name: node for name, node in config.callbacks.items() if name != "pictures"}
+    shown = config.callbacks.get("pictures")  # ~callbacks.pictures removes them
     last = cb.KeepLast(checkpoints, config.checkpoint.every_steps, config.checkpoint.every_minutes)
     stop = cb.StopSignal(last)
     around: list[Callback] = [
         cb.StepSeeds(config.seed),
         cb.NonFiniteGuard(config.trainer.check, config.trainer.log_every),
         speed,
-        cb.Pictures(config.callbacks.pictures.samples, folder / "plots"),
+        *([] if shown is None else [cb.Pictures(shown.samples, folder / "plots")]),
         cb.StepBar(Console()),
         *(build(node, f"callbacks.{name}", request.allow) for name, node in extra.items()),
         stop,

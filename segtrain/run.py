@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 from rich.console import Console
 
 from segtrain import callbacks as cb
 from segtrain import checks
-from segtrain.assemble import Parts, Request, assemble, plain
-from segtrain.build import build
+from segtrain.assemble import Parts, Request, assemble
+from segtrain.build import build, plain
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
 from segtrain.checkpoint import KEY, load_checkpoint, load_net
 from segtrain.console import listed, log, score_table, set_up_logging
@@ -45,7 +46,7 @@ def train(request: Request) -> Run:
         UserError: anything the user can mend, before training starts where possible.
     """
     started = time.perf_counter()
-    set_up_logging()
+    set_up_logging(getattr(rank_zero_only, "rank", 0))
     if request.sweep is not None and read_run(request.sweep).status == "done":
         check_same(request.sweep, config_hash(plain(request.config)))
         log.info(f"{request.sweep} is done already")
@@ -119,7 +120,7 @@ def evaluate(request: Request) -> dict[str, float]:
     Raises:
         UserError: no such run, or data that its net does not fit.
     """
-    set_up_logging()
+    set_up_logging(getattr(rank_zero_only, "rank", 0))
     config = request.config.copy()
     folder, checkpoint = find_run(str(config.run), Path(config.output_dir))
     if "encoder_weights" in config.model:

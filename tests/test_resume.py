@@ -112,6 +112,14 @@ def test_more_epochs_continue_a_finished_run(tmp_path: Path) -> None:
     assert len(curves(first)) == 2
 
 
+def test_words_that_are_typed_again_count_once(tmp_path: Path) -> None:
+    words = ["train", *tiny.SYNTHETIC, *tiny.FAST, "optim.schedule=constant", f"output_dir={tmp_path}"]
+    words += ["+loss@loss.terms.focal=focal", "+loss.weights.focal=.5"]
+    assert main([*words, "epochs=1"]) == 0
+    assert main([*words, "epochs=2", "resume=latest"]) == 0
+    assert read_run(find_latest(tmp_path)).summary["epochs"] == 2
+
+
 def test_auto_continues_the_same_configuration_and_starts_another(tmp_path: Path) -> None:
     command = ["train", *tiny.SYNTHETIC, *tiny.FAST, *STEPS, f"output_dir={tmp_path}", "resume=auto"]
     assert main([*command, *tiny.stop_at(3)]) == 1

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from segtrain.data.classes import ClassMap, ids_in
-from segtrain.data.listing import Item, Layered
+from segtrain.data.listing import Item, Label, Layered
 from segtrain.data.sampling import Pixels, Places
 from segtrain.data.scan import read_pair, read_pixels
 from segtrain.decode.masks import MaskRules
@@ -44,7 +45,7 @@ class FileExamples:
         Of a window of a TIFF in tiles or strips, no more is decoded than it touches.
         """
         item, size = self._items[index], self.sizes[index]
-        if self._class_map.task.mode == "multilabel" and isinstance(item.label, Layered):
+        if self._layered(item.label):
             image = read_pixels(item, size, window, self._reading)
             layers = item.label.layers(size, self._rules)
             _, mask = cut(image, self._class_map.apply_layers(layers), window)
@@ -53,6 +54,17 @@ class FileExamples:
         image, ids = read_pair(item, size, window, self._rules, self._reading)
         self._refuse_change(item, image, ids, ids_in(ids), window or Window(0, 0, *size))
         return image, self._class_map.apply(ids)
+
+    def mask(self, index: int) -> Array:
+        """The canonical mask alone, as `read` gives it."""
+        item, size = self._items[index], self.sizes[index]
+        if self._layered(item.label):
+            return self._class_map.apply_layers(item.label.layers(size, self._rules))
+        return self._class_map.apply(item.label.read(size, self._rules))
+
+    def _layered(self, label: Label) -> TypeGuard[Layered]:
+        """Whether objects of a label may overlap, and the task keeps all of them."""
+        return self._class_map.task.mode == "multilabel" and isinstance(label, Layered)
 
     def _refuse_change(self, item: Item, image: Array, mask: Array, ids: Sequence[int], wanted: Window) -> None:
         unknown = self._class_map.unknown(ids)

@@ -138,8 +138,8 @@ def in_half(task: Task) -> Iterator[Example]:
 
 
 def large_in_half(task: Task) -> Iterator[Example]:
-    """Two million float16 logits: [8, 1, 512, 512], or fewer images of more classes."""
-    size = (max(1, 8 // task.num_classes), 512, 512)
+    """Half a million float16 logits: [2, 1, 512, 512], or one image of several classes."""
+    size = (max(1, 2 // task.num_classes), 512, 512)
     yield Example(make_logits(task, size).half(), make_target(task, size=size))
 
 

@@ -59,7 +59,7 @@ def judge_half(subject: Subject, example: Example, within: float = 1e-3) -> None
 
 
 def judge_large_half(subject: Subject, example: Example, within: float = 1e-3) -> None:
-    """Sums over two million half-precision pixels neither overflow nor lose digits."""
+    """Sums over half a million half-precision pixels neither overflow nor lose digits."""
     if not valid_mask(example.target, subject.task).any():
         return
     with torch.no_grad():

@@ -128,13 +128,13 @@ def test_what_cannot_be_printed_is_made_by_a_recipe(monkeypatch: pytest.MonkeyPa
 
         def forward(self, logits: Tensor, target: Tensor) -> Tensor:
             value = super().forward(logits, target)
-            return 2 * value if logits.dtype == torch.float16 and logits.std() > 1 and logits.numel() > 2e6 else value
+            return 2 * value if logits.dtype == torch.float16 and logits.std() > 1 and logits.numel() > 5e5 else value
 
     found = smallest(promise, subject(NeedsAll))
     assert found is not None
     names: dict[str, Tensor] = {}
     exec(found.text(), names)
-    assert names["logits"].shape == (8, 1, 512, 512)
+    assert names["logits"].shape == (2, 1, 512, 512)
 
 
 def test_an_example_that_another_mistake_breaks_is_not_taken_for_smaller() -> None:

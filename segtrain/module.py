@@ -104,7 +104,7 @@ class SegmentationModule(LightningModule):
         labelled = valid_mask(batch["mask"], self.task).sum().clamp(min=1)  # what a mean over pixels is a mean of
         self._mean(f"{stage}_loss").update(loss, labelled)
         predicted = self.counts(stage).predict(logits)
-        self.counts(stage).update(logits, batch["mask"], predicted)
+        self.counts(stage).update(logits, batch["mask"], predicted, batch["tiles"])
         self.probe(stage).update(logits, batch["mask"], predicted)
         return {"logits": logits, "predicted": predicted}
 

@@ -25,7 +25,7 @@ from segtrain.task import Task
 from tests.conftest import SIZE, TARGETS, TASKS, ignored_entries, make_logits, make_target
 
 BINARY, MULTICLASS, MULTILABEL = TASKS["binary"], TASKS["multiclass"], TASKS["multilabel"]
-STATES = ("counts", "image_totals", "image_numbers")
+STATES = ("counts", "so_far", "image_totals", "image_numbers")
 BATCH = (7, 5, 6)
 
 

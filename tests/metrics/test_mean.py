@@ -41,7 +41,9 @@ def test_state_and_reset() -> None:
 
 
 def test_the_host_need_not_wait() -> None:
+    mean = Mean()
     with FakeTensorMode(), NoSync():
-        mean = Mean()._apply(without_data)
-        mean.update(torch.empty((), device="cuda"), torch.empty((), dtype=torch.int64, device="cuda"))
-        assert mean.mean_value.device.type == "cuda"
+        mean._apply(without_data).update(
+            torch.empty((), device="cuda"), torch.empty((), dtype=torch.int64, device="cuda")
+        )
+    assert mean.mean_value.device.type == mean.weight.device.type == "cuda"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from segtrain import checks
 from segtrain.audit.diagnose import Choice
-from segtrain.build import build, build_loss_of, plain_fields, settle_loss, with_task
+from segtrain.build import build, build_loss_of, plain, plain_fields, settle_loss, with_task
 from segtrain.data import DataSource
 from segtrain.datamodule import SegmentationDataModule
 from segtrain.errors import UserError
@@ -149,11 +149,6 @@ def _datamodule(
     return SegmentationDataModule(
         source, augmentation, config.seed, config.batch_size, augmentation.size, config.num_workers, pinned, tiling
     )
-
-
-def plain(config: Any) -> Any:
-    """A configuration as plain containers, resolved."""
-    return OmegaConf.to_container(config, resolve=True)
 
 
 def _builder(node: DictConfig, key: str, allow: tuple[str, ...]) -> Any:

@@ -63,6 +63,11 @@ KINDS = (
 )
 
 
+def plain(config: Any) -> Any:
+    """A configuration as plain containers, resolved."""
+    return OmegaConf.to_container(config, resolve=True)
+
+
 def build(node: Any, key: str, allow: Iterable[str] = ()) -> Any:
     """Build what a configuration node describes, all nodes below it first.
 

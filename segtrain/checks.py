@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from segtrain.errors import UserError
@@ -31,6 +31,18 @@ def whole(key: str, value: Any, low: int, high: float = math.inf) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise UserError(f"{key} must be a whole number{_range(low, high, -math.inf)}, got {value!r}")
     return value
+
+
+def size(key: str, value: Any) -> tuple[int, int]:
+    """(height, width) in pixels, given as one number or as two.
+
+    Raises:
+        UserError: neither.
+    """
+    sides = [value, value] if isinstance(value, int) else value
+    if not isinstance(sides, Sequence) or isinstance(sides, str) or len(sides) != 2:
+        raise UserError(f"{key} must be a number of pixels or [height, width], got {value!r}")
+    return whole(key, sides[0], 1), whole(key, sides[1], 1)
 
 
 def choice(key: str, value: Any, options: Iterable[str]) -> str:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -37,13 +36,17 @@ KNOWN_WARNINGS = (
 )
 
 
-def set_up_logging() -> None:
-    """Lines of segtrain go to the terminal as they are; Lightning speaks only of what is wrong."""
+def set_up_logging(rank: int = 0) -> None:
+    """Lines of segtrain go to the terminal as they are; Lightning speaks only of what is wrong.
+
+    Args:
+        rank: of this process; only the first tells more than what is wrong.
+    """
     if not log.handlers:
         handler = _TerminalHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(handler)
-    log.setLevel(logging.INFO if getattr(rank_zero_only, "rank", 0) == 0 else logging.WARNING)
+    log.setLevel(logging.INFO if rank == 0 else logging.WARNING)
     log.propagate = False
     for name in ("lightning.pytorch", "lightning.fabric", "lightning_fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 from rich.console import Console
 
 from segtrain import callbacks as cb
 from segtrain import checks
-from segtrain.assemble import Parts, Request, assemble, plain
-from segtrain.build import build
+from segtrain.assemble import Parts, Request, assemble
+from segtrain.build import build, plain
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
 from segtrain.checkpoint import KEY, load_checkpoint, load_net
 from segtrain.console import listed, log, score_table, set_up_logging
@@ -45,7 +46,7 @@ def train(request: Request) -> Run:
         UserError: anything the user can mend, before training starts where possible.
     """
     started = time.perf_counter()
-    set_up_logging()
+    set_up_logging(getattr(rank_zero_only, "rank", 0))
     if request.sweep is not None and read_run(request.sweep).status == "done":
         check_same(request.sweep, config_hash(plain(request.config)))
         log.info(f"{request.sweep} is done already")
@@ -119,7 +120,7 @@ def evaluate(request: Request) -> dict[str, float]:
     Raises:
         UserError: no such run, or data that its net does not fit.
     """
-    set_up_logging()
+    set_up_logging(getattr(rank_zero_only, "rank", 0))
     config = request.config.copy()
     folder, checkpoint = find_run(str(config.run), Path(config.output_dir))
     if "encoder_weights" in config.model:
@@ -151,13 +152,14 @@ def _trainer(
 ) -> tuple[Trainer, cb.Speed, cb.StopSignal]:
     config, checkpoints, speed = parts.config, folder / "checkpoints", cb.Speed(started)
     extra = {name: node for name, node in config.callbacks.items() if name != "pictures"}
+    shown = config.callbacks.get("pictures")  # ~callbacks.pictures removes them
     last = cb.KeepLast(checkpoints, config.checkpoint.every_steps, config.checkpoint.every_minutes)
     stop = cb.StopSignal(last)
     around: list[Callback] = [
         cb.StepSeeds(config.seed),
         cb.NonFiniteGuard(config.trainer.check, config.trainer.log_every),
         speed,
-        cb.Pictures(config.callbacks.pictures.samples, folder / "plots"),
+        *([] if shown is None else [cb.Pictures(shown.samples, folder / "plots")]),
         cb.StepBar(Console()),
         *(build(node, f"callbacks.{name}", request.allow) for name, node in extra.items()),
         stop,

@@ -20,7 +20,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 
-from segtrain.assemble import Parts, Request, plain
+from segtrain.assemble import Parts, Request
+from segtrain.build import plain
 from segtrain.checkpoint import initialise_from, load_checkpoint, sweep_temporaries
 from segtrain.console import log, log_to
 from segtrain.errors import UserError

@@ -12,6 +12,12 @@ from segtrain.callbacks.pictures import spread
 from tests import tiny
 
 
+def test_a_run_without_pictures_draws_nothing(tmp_path: Path) -> None:
+    run = tiny.train(tmp_path, "~callbacks.pictures", "epochs=1", fast=tiny.BARE)
+    assert run.status == "done"
+    assert not (run.folder / "plots").exists()
+
+
 @pytest.mark.parametrize(
     ("count", "number", "expected"),
     [(9, 3, [1, 4, 7]), (100, 4, [12, 37, 62, 87]), (3, 8, [0, 1, 2]), (5, 1, [2]), (5, 0, []), (0, 4, [])],
@@ -33,6 +39,6 @@ def test_the_same_samples_are_shown_whatever_the_batches(tmp_path: Path, monkeyp
     for size in (1, 4):
         shown.clear()
         words = ["epochs=1", "callbacks.pictures.samples=3", f"batch_size={size}"]
-        run = tiny.train(tmp_path / "out", *words, data=tiny.folder(root))
+        run = tiny.train(tmp_path / "out", *words, data=tiny.folder(root), fast=tiny.BARE)
         assert sorted(Path(name).stem for name in shown) == ["val1", "val4", "val7"]
         assert (run.folder / "plots" / "predictions.png").is_file()

@@ -74,7 +74,7 @@ def test_resume_at_every_step_with_weights_repeats_and_forced_crops(tmp_path: Pa
     root = tiny.make_folder(tmp_path / "data", ids=(0, 1, 2), counts=(6, 1, 1), sizes=[(40, 36), (20, 20)])
     layout = ["data.layout._target_=tests.tiny.Weighted", "--allow", "tests"]
     words = [*tiny.folder(root, "data.oversample=.5", "data.repeat=1"), *layout, "aug=light", "crop=24", "epochs=2"]
-    words += [*tiny.NET, "batch_size=2", "callbacks.pictures.samples=1", "checkpoint.every_steps=1"]
+    words += [*tiny.NET, "batch_size=2", "~callbacks.pictures", "checkpoint.every_steps=1"]
     assert main(["train", *words, f"output_dir={tmp_path / 'whole'}"]) == 0
     reference = read_run(find_latest(tmp_path / "whole"))
     steps = int(curves(reference)[-1]["step"])
@@ -110,6 +110,14 @@ def test_more_epochs_continue_a_finished_run(tmp_path: Path) -> None:
     assert main(["train", "resume=latest", "epochs=2", f"output_dir={tmp_path}"]) == 0
     assert read_run(first.folder).summary["epochs"] == 2
     assert len(curves(first)) == 2
+
+
+def test_words_that_are_typed_again_count_once(tmp_path: Path) -> None:
+    words = ["train", *tiny.SYNTHETIC, *tiny.FAST, "optim.schedule=constant", f"output_dir={tmp_path}"]
+    words += ["+loss@loss.terms.focal=focal", "+loss.weights.focal=.5"]
+    assert main([*words, "epochs=1"]) == 0
+    assert main([*words, "epochs=2", "resume=latest"]) == 0
+    assert read_run(find_latest(tmp_path)).summary["epochs"] == 2
 
 
 def test_auto_continues_the_same_configuration_and_starts_another(tmp_path: Path) -> None:

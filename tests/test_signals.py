@@ -20,7 +20,7 @@ from tests import tiny
 from tests.test_lock import wait_for
 
 EPOCH = 300  # steps
-LONG = [f"data.train={EPOCH}", "batch_size=1", "epochs=1000", "optim.schedule=constant", "callbacks.pictures.samples=0"]
+LONG = [f"data.train={EPOCH}", "batch_size=1", "epochs=1000", "optim.schedule=constant"]
 
 
 @contextmanager

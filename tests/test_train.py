@@ -28,7 +28,7 @@ from tests import tiny
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """One finished run of the default configuration in small."""
-    return tiny.train(tmp_path_factory.mktemp("outputs"))
+    return tiny.train(tmp_path_factory.mktemp("outputs"), fast=tiny.BARE)
 
 
 def tags(run: Run, kind: str) -> list[str]:

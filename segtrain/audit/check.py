@@ -20,10 +20,11 @@ from segtrain.audit.suspicions import Trouble, suspicions
 from segtrain.data.classes import ClassMap
 from segtrain.data.examples import where
 from segtrain.data.facts import by_split
-from segtrain.data.files import FileData, Survey
+from segtrain.data.files import FileData
 from segtrain.data.scan import Found, Progress
 from segtrain.data.source import DataSource
 from segtrain.data.splits import divide
+from segtrain.data.survey import Survey
 from segtrain.data.twins import leaks
 from segtrain.errors import UserError
 from segtrain.task import IGNORE
@@ -64,9 +65,10 @@ class Report:
 
 def check_source(source: DataSource, crop: Size, bar: Bar) -> Report:
     """A report on data that has no files, such as the synthetic one."""
-    facts = (
-        measure(source.splits["train"], source.task, crop, bar("masks of train")) if "train" in source.splits else None
-    )
+    facts = None
+    if train := source.splits.get("train"):
+        sizes, progress = train.sizes, bar("masks of train")
+        facts = measure(lambda index: train.read(index)[1], sizes, source.channels, source.task, crop, progress)
     counts = {split: len(examples.ids) for split, examples in source.splits.items()}
     return Report(source.name, counts, [], [], source.notes, facts, {})
 
@@ -107,8 +109,8 @@ def check_files(data: FileData, request: Mapping[str, Any], crop: Size, bar: Bar
     ]
     facts = None
     if class_map is not None and "train" in splits:
-        examples = replace(data, cache="none").examples({"train": splits["train"]}, class_map, "")
-        facts = measure(examples["train"], class_map.task, crop, bar("masks of train"))
+        train, channels = data.uncached(splits["train"], class_map), len(splits["train"][0][1].total)
+        facts = measure(train.mask, train.sizes, channels, class_map.task, crop, bar("masks of train"))
     return Report(
         name=data.name or data.folder.resolve().name,
         counts={split: len(found) for split, found in splits.items()},

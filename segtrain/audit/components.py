@@ -8,7 +8,7 @@ that pixel, half a pixel more). Length / thickness of an object of area A is the
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from segtrain.data.scan import Progress
-from segtrain.data.source import Examples
 from segtrain.data.tally import count_ids
 from segtrain.task import ClassStats, Task
 from segtrain.windows import Array
@@ -89,37 +88,45 @@ class Look(NamedTuple):
 
 
 class MaskLook(NamedTuple):
-    """One mask: labelled pixels of each class, channels of its image, and each class that it has."""
+    """One mask: labelled pixels of each class, and each class that it has."""
 
     valid: Sequence[int]
-    channels: int
     classes: dict[int, Look]
 
 
-def measure(examples: Examples, task: Task, crop: Size, progress: Progress | None = None) -> Facts:
+def measure(
+    masks: Callable[[int], Array],
+    sizes: Sequence[Size],
+    channels: int,
+    task: Task,
+    crop: Size,
+    progress: Progress | None = None,
+) -> Facts:
     """Look at every mask of a split.
 
     Args:
-        examples: at least one image with its canonical mask.
+        masks: the canonical mask of each image, by its index.
+        sizes: (height, width) of each image, at least one.
+        channels: of the images.
         task: of the masks.
         crop: (height, width) in pixels of a training crop.
         progress: told after each image.
     """
     looks = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for look in pool.map(lambda index: look_at(*examples.read(index), task, crop), range(len(examples.ids))):
+        for look in pool.map(lambda index: look_at(masks(index), task, crop), range(len(sizes))):
             looks.append(look)
             if progress is not None:
-                progress(len(looks), len(examples.ids))
+                progress(len(looks), len(sizes))
     classes = [_summarize(name, index, looks) for index, name in enumerate(task.names)]
     valid = [sum(look.valid[index] for look in looks) for index in range(task.num_classes)]
     present = [sum(look.valid[i] for look in looks if i in look.classes) for i in range(task.num_classes)]
-    pixels = sum(height * width for height, width in examples.sizes)
+    pixels = sum(height * width for height, width in sizes)
     background = {0} if task.mode == "multiclass" else set()
     return Facts(
         task=task,
-        channels=looks[0].channels,
-        sizes=list(examples.sizes),
+        channels=channels,
+        sizes=list(sizes),
         labelled=max(valid) / pixels,
         empty=sum(not set(look.classes) - background for look in looks),
         classes=classes,
@@ -128,8 +135,8 @@ def measure(examples: Examples, task: Task, crop: Size, progress: Progress | Non
     )
 
 
-def look_at(image: Array, mask: Array, task: Task, crop: Size) -> MaskLook:
-    """Look at the canonical mask ([H, W], or [K, H, W] in multilabel) of one image [H, W, C]."""
+def look_at(mask: Array, task: Task, crop: Size) -> MaskLook:
+    """Look at the canonical mask of one image, [H, W], or [K, H, W] in multilabel."""
     if task.mode == "multilabel":
         counts = [count_ids(np.asarray(plane, np.uint8)) for plane in mask]
         found = {k: plane == 1 for k, plane in enumerate(mask) if counts[k].get(1)}
@@ -138,7 +145,7 @@ def look_at(image: Array, mask: Array, task: Task, crop: Size) -> MaskLook:
         counts = [count_ids(np.asarray(mask, np.uint8))] * task.num_classes
         found = {i - first: mask == i for i in counts[0] if first <= i < first + task.num_classes}
     valid = [mask.shape[-2] * mask.shape[-1] - count.get(task.ignore_index, 0) for count in counts]
-    return MaskLook(valid, image.shape[2], {index: look_at_class(plane, crop) for index, plane in found.items()})
+    return MaskLook(valid, {index: look_at_class(plane, crop) for index, plane in found.items()})
 
 
 def look_at_class(plane: npt.NDArray[np.bool_], crop: Size) -> Look:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from segtrain.data.classes import ClassMap
 from segtrain.data.examples import where
 from segtrain.data.facts import by_split
-from segtrain.data.files import Survey
 from segtrain.data.scan import Found
+from segtrain.data.survey import Survey
 from segtrain.data.twins import identical, is_flat, near_twins
 from segtrain.decode.headers import open_image
 from segtrain.decode.readers import IMAGE_SUFFIXES

@@ -52,7 +52,7 @@ class Augmentation:
     """
 
     def __init__(self, ops: Mapping[str, OpConfig], crop: int | Sequence[int], ignore_index: int) -> None:
-        self.size = crop_size(crop)
+        self.size = checks.size("crop", crop)
         self.ops = {name: build_op(name, config, ignore_index) for name, config in ops.items()}
         self._compose = A.Compose(list(self.ops.values()))
 
@@ -102,18 +102,6 @@ class Augmentation:
                     f"{key} makes {min(shapes - {size})} of a crop of {size} pixels; give a square crop if it turns "
                     f"images, or remove it with ~aug.train.{name}"
                 )
-
-
-def crop_size(crop: Any) -> tuple[int, int]:
-    """(height, width) of a crop given as one number or as two.
-
-    Raises:
-        UserError: neither.
-    """
-    sides = [crop, crop] if isinstance(crop, int) else crop
-    if not isinstance(sides, Sequence) or isinstance(sides, str) or len(sides) != 2:
-        raise UserError(f"crop must be a number of pixels or [height, width], got {crop!r}")
-    return checks.whole("crop", sides[0], 1), checks.whole("crop", sides[1], 1)
 
 
 def build_op(name: str, config: OpConfig, ignore_index: int) -> Any:

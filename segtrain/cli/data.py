@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from segtrain import checks
 from segtrain.cli import Arguments
 from segtrain.cli.compose import compose, show
 from segtrain.cli.conf import groups
@@ -58,15 +59,13 @@ def check(arguments: Arguments) -> int:
 
 def look_through(config: DictConfig, allow: Sequence[str]) -> Report:
     """The report on the data of a configuration, with a bar on a terminal."""
-    from segtrain.assemble import plain
     from segtrain.audit.check import check_files, check_source
-    from segtrain.augment.pipeline import crop_size
-    from segtrain.build import build
+    from segtrain.build import build, plain
     from segtrain.console import progress_bars
     from segtrain.data.files import FileData
 
     request = {key: value for key, value in plain(config.task).items() if key != "_target_"}
-    crop, data = crop_size(plain(config)["crop"]), build(config.data, "data", allow)
+    crop, data = checks.size("crop", plain(config)["crop"]), build(config.data, "data", allow)
     with progress_bars() as bar:
         if isinstance(data, FileData):
             return check_files(data, request, crop, bar)

@@ -28,7 +28,7 @@ def predict(arguments: Arguments) -> int:
         return show("predict", arguments.overrides, arguments.hydra, arguments.config_dir)
     config, _ = compose("predict", arguments.overrides, arguments.config_dir)
     from segtrain import checks
-    from segtrain.assemble import plain
+    from segtrain.build import plain
     from segtrain.console import log, set_up_logging
     from segtrain.inference import load_predictor
     from segtrain.inference.write import find_images, predict_files, prepare_output

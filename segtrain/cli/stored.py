@@ -60,7 +60,8 @@ def continued(words: Sequence[str], config_dir: str | None) -> tuple[list[str], 
         return list(words), config_dir
     path = find_latest(Path(given.get("output_dir", "outputs"))) if spec == LATEST else Path(spec).expanduser()
     folder = path.resolve().parent.parent if path.is_file() else path
-    return [*stored_words(folder), *words], config_dir or stored_folder(folder)
+    before = [word for word in stored_words(folder) if word not in words]  # Hydra takes no ~key or +group twice
+    return [*before, *words], config_dir or stored_folder(folder)
 
 
 def find_checkpoint(spec: str, output_dir: Path) -> tuple[Path, Path]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeGuard, TypeVar
 
 from segtrain.data.classes import ClassMap, ids_in
-from segtrain.data.listing import Item, Layered, MaskFile
+from segtrain.data.listing import Item, Label, Layered, MaskFile
 from segtrain.data.sampling import Pixels, Places
 from segtrain.data.scan import read_ids, read_pixels
 from segtrain.decode.masks import IdArray, MaskRules
@@ -70,7 +70,7 @@ class FileExamples:
         """
         item, wanted = self._items[index], window or Window(0, 0, *self.sizes[index])
         image = self._pixels(index, window)
-        if self._class_map.task.mode == "multilabel" and isinstance(item.label, Layered):
+        if self._layered(item.label):
             whole, held = self._planes(item.label, index, window)
             mask = whole[(..., *wanted.slices)]
             self._refuse_change(item, image, mask, held, wanted)
@@ -78,6 +78,17 @@ class FileExamples:
         ids = self._ids(index, window)
         self._refuse_change(item, image, ids, ids_in(ids), wanted)
         return image, self._class_map.apply(ids)
+
+    def mask(self, index: int) -> Array:
+        """The canonical mask alone, as `read` gives it."""
+        item, size = self._items[index], self.sizes[index]
+        if self._layered(item.label):
+            return self._class_map.apply_layers(item.label.layers(size, self._rules))
+        return self._class_map.apply(item.label.read(size, self._rules))
+
+    def _layered(self, label: Label) -> TypeGuard[Layered]:
+        """Whether objects of a label may overlap, and the task keeps all of them."""
+        return self._class_map.task.mode == "multilabel" and isinstance(label, Layered)
 
     def _pixels(self, index: int, window: Window | None) -> Array:
         item, size, reading = self._items[index], self.sizes[index], self._reading

@@ -25,48 +25,22 @@ from segtrain.data.facts import (
     dropped_alpha,
     fingerprint,
     ids_noted,
-    mixed,
     places_in,
     unknown_ids,
 )
-from segtrain.data.listing import Layout, Listing
+from segtrain.data.listing import Layout
 from segtrain.data.overlaps import overlap_note
 from segtrain.data.sampling import NOWHERE, Places, Sampling
 from segtrain.data.scan import Found, Progress, mean_and_std, refuse, scan, state
 from segtrain.data.source import DataSource, Examples
 from segtrain.data.splits import Splitting, divide
+from segtrain.data.survey import Survey
 from segtrain.data.twins import leak_warning
 from segtrain.decode.headers import MAX_PIXELS
 from segtrain.decode.masks import MaskRules, color_ids
 from segtrain.decode.reading import Reading
 from segtrain.errors import UserError
 from segtrain.seeds import derive
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What the files are: each item with what was found in it, and all that is wrong.
-
-    Args:
-        root: the folder.
-        listing: of the layout.
-        found: each item with its finding, in the listing's order, faulty ones included.
-    """
-
-    root: Path
-    listing: Listing
-    found: Sequence[Found]
-
-    @property
-    def faults(self) -> list[str]:
-        """A sentence for each thing that is wrong with the files."""
-        faulty = [finding.fault for _, finding in self.found if finding.fault]
-        return [*self.listing.faults, *faulty, *mixed(self.sound)]
-
-    @property
-    def sound(self) -> list[Found]:
-        """The items that can be used."""
-        return [(item, finding) for item, finding in self.found if not finding.fault]
 
 
 @dataclass(frozen=True)
@@ -283,18 +257,22 @@ class FileData:
         examples: dict[str, Examples] = {}
         room = int(self.cache_gb * 2**30)
         for split, found in splits.items():
-            items, sizes = [item for item, _ in found], [finding.size for _, finding in found]
-            known = [places_in(*each, class_map) if self.sampling.looks else NOWHERE for each in found]
-            files = FileExamples(items, sizes, self.reading, self.rules, class_map, Places(known))
+            files = self.uncached(found, class_map)
             task, first = class_map.task, found[0][1]
             shape = (len(first.total), task.num_classes if task.mode == "multilabel" else 0)
             if self.cache == "ram":
                 examples[split], room = in_memory(files, shape, first.depth, room, self.max_pixels)
             elif self.cache == "disk":
-                states = [state(path) for item in items for path in (item.image, *item.label.files)]
+                states = [state(path) for item, _ in found for path in (item.image, *item.label.files)]
                 name = f"{derive(mark, split, self.max_pixels, *states):016x}.bin"
                 path = Path(str(self.cache_dir)).expanduser() / name
                 examples[split] = on_disk(files, shape, first.depth, path, self.max_pixels)
             else:
                 examples[split] = files
         return examples
+
+    def uncached(self, found: Sequence[Found], class_map: ClassMap) -> FileExamples:
+        """The items of one split, read anew each time."""
+        items, sizes = [item for item, _ in found], [finding.size for _, finding in found]
+        known = [places_in(*each, class_map) if self.sampling.looks else NOWHERE for each in found]
+        return FileExamples(items, sizes, self.reading, self.rules, class_map, Places(known))

@@ -4,7 +4,6 @@ Objects are told by texture and shape, not by grey value: they are as often dark
 background, the light is uneven, and distractors (other textures, straight scratches) look alike. Every
 image follows from (seed, split, index) alone: masks are the same bits on any machine, images too but
 for a grey level where the machine rounds a sine differently.
-
 `data=synthetic` on the command line; parameters in conf/data/synthetic.yaml.
 """
 

@@ -23,6 +23,7 @@ from segtrain.decode.headers import (
     open_image,
     tag_of,
 )
+from segtrain.decode.png import decode_png, plain_png, png_content
 from segtrain.decode.rotation import applied_tag, turn
 from segtrain.decode.tiff import is_plain, read_tiff, tiff_header
 from segtrain.errors import UserError
@@ -86,6 +87,9 @@ def read_mask(
     rules = rules or PLAIN
     pages: str | int = "error" if page is None else page
     with open_file(path) as file:
+        if (content := png_content(file)) and (plain := plain_png(content)):
+            ids = _ids(path, decode_png(path, content, plain, rules.max_pixels), rules)
+            return ids if window is None else _cut(ids, window)
         tiff = is_tiff(file)
         if tiff and (window is not None or not is_plain(path, pages, native=False)):
             return _read_tiff(path, pages, rules, window)
@@ -96,7 +100,7 @@ def read_mask(
             tag = applied_tag(path, tag_of(path, image), (image.height, image.width), None, rules.orientation)
             with naming(path):
                 values = _values(image)
-    ids: IdArray = turn(_ids(path, values, rules), tag)
+    ids = turn(_ids(path, values, rules), tag)
     return ids if window is None else _cut(ids, window)
 
 

@@ -29,6 +29,7 @@ from segtrain.decode.headers import (
     open_image,
     tag_of,
 )
+from segtrain.decode.png import decode_png, plain_png, png_content
 from segtrain.decode.reading import ImageArray, Reading, finished
 from segtrain.decode.rotation import applied_tag, turn
 from segtrain.decode.tiff import LARGEST_BLOCK, Pixels, is_plain, read_tiff, tiff_header
@@ -64,7 +65,7 @@ def read_image(
         reading: what to make of it.
         size: (height, width) that it must have; tells whether an EXIF orientation is applied.
         page: of a TIFF, instead of what `reading` says.
-        verify: use the decoder that notices truncated files, whatever `reading` says.
+        verify: use a decoder that notices truncated files, whatever `reading` says.
 
     Returns:
         [H, W, C], uint8 for 8-bit files, else float32 in [0, 1].
@@ -73,6 +74,10 @@ def read_image(
         UserError: missing, damaged, too large, or nothing that `reading` can be done with; it names the file.
     """
     with open_file(path) as file:
+        content = png_content(file) if verify or reading.reader == "opencv" else b""
+        if content and (plain := plain_png(content)):
+            values = decode_png(path, content, plain, reading.max_pixels, reading.channels == "rgb")
+            return finished(path, values, False, reading)
         if is_tiff(file):
             return _read_tiff(path, file, reading, size, reading.pages if page is None else page, verify)
         with open_image(path, reading.max_pixels, file) as image:

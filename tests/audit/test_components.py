@@ -12,22 +12,8 @@ from scipy import ndimage
 
 from segtrain.audit.components import Facts, look_at_class, measure, share_of_crops
 from segtrain.task import Task
-from segtrain.windows import Array, Window, cut
 
 Mask = npt.NDArray[np.uint8]
-
-
-class Examples:
-    """Masks in memory."""
-
-    def __init__(self, masks: Sequence[Mask]) -> None:
-        self.masks = masks
-        self.ids = [f"image{index}" for index in range(len(masks))]
-        self.sizes = [(mask.shape[-2], mask.shape[-1]) for mask in masks]
-
-    def read(self, index: int, window: Window | None = None) -> tuple[Array, Array]:
-        mask = self.masks[index]
-        return cut(np.zeros((*mask.shape[-2:], 3), np.uint8), mask, window)
 
 
 def random_masks(task: Task, number: int = 5) -> list[Mask]:
@@ -40,7 +26,8 @@ def random_masks(task: Task, number: int = 5) -> list[Mask]:
 
 
 def facts_of(masks: Sequence[Mask], task: Task, crop: tuple[int, int] = (16, 16)) -> Facts:
-    return measure(Examples(masks), task, crop)
+    sizes = [(mask.shape[-2], mask.shape[-1]) for mask in masks]
+    return measure(masks.__getitem__, sizes, 3, task, crop)
 
 
 def planes(masks: Sequence[Mask], task: Task, index: int) -> list[npt.NDArray[np.bool_]]:

@@ -21,6 +21,7 @@ from segtrain.module import SegmentationModule, score_tag
 from segtrain.runs import find_run
 from segtrain.seeds import derive, seed_torch
 from segtrain.task import Task
+from segtrain.windows import Tiling
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,9 @@ def assemble(request: Request) -> Parts:
         record | {"fingerprint": source.fingerprint},
         **plain(config.metrics),
     )
-    return Parts(config, source, module, _datamodule(config, source, allow), choice)
+    tiling = Tiling(config.tile, config.tile_margin, int(getattr(net, "stride", 1)))
+    check_tiles(source, tiling, plain(config.data).get("max_pixels"))
+    return Parts(config, source, module, _datamodule(config, source, tiling, allow), choice)
 
 
 def _check_settings(config: DictConfig, task: Task) -> None:
@@ -114,12 +117,37 @@ def _check_start(config: DictConfig) -> None:
         raise UserError(str(error).replace("run=", "init_from=", 1)) from error
 
 
-def _datamodule(config: DictConfig, source: DataSource, allow: tuple[str, ...]) -> SegmentationDataModule:
+def check_tiles(source: DataSource, tiling: Tiling, max_pixels: int | None) -> None:
+    """Refuse images that the first validation could not read.
+
+    Args:
+        source: the data.
+        tiling: which images are cut.
+        max_pixels: most that is decoded at once; None: no matter.
+
+    Raises:
+        UserError: an image of val or test, or a tile of it, is larger.
+    """
+    for split in ("val", "test"):
+        examples = source.splits.get(split)
+        for name, size in zip(examples.ids, examples.sizes, strict=True) if examples is not None else ():
+            largest = max(tile.window.height * tile.window.width for tile in tiling.tiles(size))
+            if max_pixels is not None and largest > max_pixels:
+                raise UserError(
+                    f"{name} of the {split} images has {size[1]} x {size[0]} pixels, and with tile={tiling.side} "
+                    f"{largest:,} of them would be decoded at once, more than data.max_pixels={max_pixels:,}; lower "
+                    "tile or raise data.max_pixels"
+                )
+
+
+def _datamodule(
+    config: DictConfig, source: DataSource, tiling: Tiling, allow: tuple[str, ...]
+) -> SegmentationDataModule:
     augmentation = build(config.aug, "aug", allow)
     augmentation.check(source.channels, source.dtype)
     pinned = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
     return SegmentationDataModule(
-        source, augmentation, config.seed, config.batch_size, augmentation.size, config.num_workers, pinned
+        source, augmentation, config.seed, config.batch_size, augmentation.size, config.num_workers, pinned, tiling
     )
 
 

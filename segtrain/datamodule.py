@@ -11,7 +11,14 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from segtrain import checks
-from segtrain.data import DataSource, EvaluationBatches, ResumableSampler, SegmentationDataset, collate
+from segtrain.data import (
+    DataSource,
+    EvaluationBatches,
+    EvaluationDataset,
+    ResumableSampler,
+    SegmentationDataset,
+    collate,
+)
 from segtrain.data.crops import training_crops
 from segtrain.data.datasets import Transform
 from segtrain.data.plan import EpochPlan, plan_training
@@ -19,6 +26,7 @@ from segtrain.errors import UserError
 from segtrain.loading import choose_workers, usable_cores
 from segtrain.seeds import derive
 from segtrain.task import Batch
+from segtrain.windows import Tiling
 
 EVALUATION_BATCHES = 2  # evaluation keeps no gradients: so many times the pixels of a training batch fit
 
@@ -32,6 +40,7 @@ class SegmentationDataModule(LightningDataModule):
         crop: (height, width) of a training crop; evaluation batches hold at most 2 x batch_size times its pixels.
         num_workers: loading processes, or "auto": none on a CPU, on a GPU as many as are worth it (see tune).
         pin_memory: page-locked batches for asynchronous copies to a GPU.
+        tiling: which images are evaluated in tiles.
 
     Raises:
         UserError: a value out of range.
@@ -46,6 +55,7 @@ class SegmentationDataModule(LightningDataModule):
         crop: tuple[int, int],
         num_workers: int | str = "auto",
         pin_memory: bool = False,
+        tiling: Tiling | None = None,
     ) -> None:
         super().__init__()
         self.source = source
@@ -59,6 +69,7 @@ class SegmentationDataModule(LightningDataModule):
         few = min(2, usable_cores() - 1) if pin_memory else 0
         self.workers = few if self.auto else checks.whole("num_workers (or auto)", num_workers, 0)
         self.pin_memory = pin_memory
+        self.tiling = tiling or Tiling()
         self.test_split = "test"  # what trainer.test scores
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -113,16 +124,16 @@ class SegmentationDataModule(LightningDataModule):
                 )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Whole images, each exactly once."""
+        """All images, each exactly once; large ones in tiles."""
         return self._evaluation("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Whole images, each exactly once."""
+        """All images, each exactly once; large ones in tiles."""
         return self._evaluation(self.test_split)
 
     def _evaluation(self, split: str) -> DataLoader[Any]:
-        dataset = SegmentationDataset(self.source.splits[split])
-        batches = EvaluationBatches(dataset.examples.sizes, self.pixels, *self._ranks())
+        dataset = EvaluationDataset(self.source.splits[split], self.source.task.ignore_index)
+        batches = EvaluationBatches(dataset.examples.sizes, self.pixels, *self._ranks(), self.tiling)
         return DataLoader(dataset, batch_sampler=batches, **self._loading(min(self.workers, 2)))
 
     def _loading(self, workers: int) -> dict[str, Any]:

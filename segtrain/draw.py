@@ -15,6 +15,7 @@ Ids = npt.NDArray[np.integer]
 
 IGNORED = (96, 96, 96)
 WRONG, MISSED, RIGHT = (230, 60, 60), (60, 120, 230), (40, 160, 80)
+BAND = 2**20  # pixels that are blended at once: as floats they take eight times as much room
 PANEL_HEIGHT = 192  # pixels; four columns of it fit a page
 
 
@@ -42,10 +43,15 @@ def colorize(ids: Ids, task: Task) -> Picture:
 
 def overlay(image: Picture, ids: Ids, task: Task, strength: float = 0.5) -> Picture:
     """Class colours blended over an RGB image, [H, W, 3]; binary background stays as it is."""
-    colors = colorize(ids, task)
-    blended = (image * (1 - strength) + colors * strength).astype(np.uint8)
-    plain = ~colors.any(-1, keepdims=True) if task.mode != "multiclass" else np.zeros((*image.shape[:2], 1), bool)
-    return np.where(plain, image, blended).astype(np.uint8)
+    picture = np.empty_like(image)
+    rows = max(1, BAND // image.shape[1])
+    for top in range(0, len(image), rows):
+        below = image[top : top + rows]
+        colors = colorize(ids[..., top : top + rows, :], task)
+        blended = (below * (1 - strength) + colors * strength).astype(np.uint8)
+        plain = ~colors.any(-1, keepdims=True) if task.mode != "multiclass" else np.zeros((*below.shape[:2], 1), bool)
+        picture[top : top + rows] = np.where(plain, below, blended)
+    return picture
 
 
 def errors(truth: Ids, predicted: Ids, task: Task) -> Picture:

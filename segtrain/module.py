@@ -12,11 +12,10 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from segtrain.checkpoint import FORMAT, KEY
 from segtrain.losses import Combo
-from segtrain.metrics import CalibrationProbe, SeenClasses, SegmentationMetrics, Threshold
+from segtrain.metrics import CalibrationProbe, Mean, SeenClasses, SegmentationMetrics, Threshold
 from segtrain.optim import Mode, Optim
 from segtrain.task import Batch, Task, valid_mask
 
@@ -65,8 +64,8 @@ class SegmentationModule(LightningModule):
         )
         self.probes = nn.ModuleDict({stage: CalibrationProbe(task) for stage in STAGES})
         self.seen = SeenClasses(task)
-        means = {"train_loss": mean_metric(), "val_loss": mean_metric(), "test_loss": mean_metric()}
-        parts = {f"part_{name}": mean_metric() for name in loss.terms} if isinstance(loss, Combo) else {}
+        means = {"train_loss": Mean(), "val_loss": Mean(), "test_loss": Mean()}
+        parts = {f"part_{name}": Mean() for name in loss.terms} if isinstance(loss, Combo) else {}
         self.means = nn.ModuleDict(means | parts)
         self._plateau: Any = None
         self._plateau_state: dict[str, Any] | None = None
@@ -104,7 +103,7 @@ class SegmentationModule(LightningModule):
         labelled = valid_mask(batch["mask"], self.task).sum().clamp(min=1)  # what a mean over pixels is a mean of
         self._mean(f"{stage}_loss").update(loss, labelled)
         predicted = self.counts(stage).predict(logits)
-        self.counts(stage).update(logits, batch["mask"], predicted)
+        self.counts(stage).update(logits, batch["mask"], predicted, batch["tiles"])
         self.probe(stage).update(logits, batch["mask"], predicted)
         return {"logits": logits, "predicted": predicted}
 
@@ -162,8 +161,8 @@ class SegmentationModule(LightningModule):
         mean.reset()
         return value
 
-    def _mean(self, key: str) -> MeanMetric:
-        return cast(MeanMetric, self.means[key])
+    def _mean(self, key: str) -> Mean:
+        return cast(Mean, self.means[key])
 
     def counts(self, stage: str) -> SegmentationMetrics:
         """The counts of a stage: "val" or "test"."""
@@ -204,13 +203,6 @@ class SegmentationModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the plateau's state until the optimizer exists."""
         self._plateau_state = checkpoint.get(KEY, {}).get("plateau")
-
-
-def mean_metric() -> MeanMetric:
-    """A mean that is kept on the device, in checkpoints too, and does not make the host look for NaN."""
-    metric = MeanMetric(nan_strategy="disable")
-    metric.persistent(True)
-    return metric
 
 
 def score_tag(stage: str, key: str) -> str:

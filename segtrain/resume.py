@@ -32,6 +32,8 @@ FREE = (
     "num_workers",
     "output_dir",
     "resume",
+    "tile",  # of validation and test alone
+    "tile_margin",
     "trainer.accelerator",
     "trainer.check",
     "trainer.limit_test",  # only of the final score

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from segtrain.errors import UserError
+from segtrain.windows import Tile
 
 MODES = ("binary", "multiclass", "multilabel")
 IGNORE = 255  # the ignored pixel's id in memory; ids of files are mapped at reading
@@ -33,12 +34,14 @@ class Batch(TypedDict):
     mask: canonical ids, [N, H, W] (binary, multiclass) or [N, K, H, W] (multilabel).
     id: the sample's name, N strings.
     forced: whether the sample is a crop that was placed around a pixel of a class, N of them.
+    tiles: where all samples are tiles of one image, what each is of it (other pixels are ignored in mask); else none.
     """
 
     image: Tensor
     mask: Tensor
     id: list[str]
     forced: list[bool]
+    tiles: list[Tile]
 
 
 @dataclass(frozen=True)

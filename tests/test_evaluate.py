@@ -171,9 +171,10 @@ def test_wrong_words(run: Run, tmp_path: Path, words: list[str], part: str, caps
 
 
 def test_two_processes_write_one_table(run: Run, tmp_path: Path) -> None:
-    alone = evaluate(run, tmp_path / "alone")
+    cut = ["tile=32", "tile_margin=0"]  # two images of four
+    alone = evaluate(run, tmp_path / "alone", *cut)
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "num_workers=0"]
-    command = ["evaluate", f"run={run.folder}", f"output={tmp_path / 'two'}", *ranks]
+    command = ["evaluate", f"run={run.folder}", f"output={tmp_path / 'two'}", *cut, *ranks]
     done = subprocess.run(
         [sys.executable, "-m", "segtrain", *command], env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, check=False,

@@ -18,6 +18,7 @@ from torchmetrics import Metric
 from segtrain.contract.waiting import HostWaits, NoSync, without_data
 from segtrain.metrics import CalibrationProbe, SeenClasses, SegmentationMetrics
 from segtrain.task import Task
+from segtrain.windows import Tile, Window
 from tests.conftest import TASKS, make_logits, make_target
 from tests.losses.test_contract import PAIRS, build
 
@@ -66,7 +67,7 @@ def test_metrics(task: Task, name: str, dtype: torch.dtype) -> None:
     with NoSync():
         metrics.update(*inputs(task, dtype))
         metrics.update(*inputs(task, dtype))
-    assert all(getattr(metrics, state).sum() > 0 for state in metrics._defaults if state != "broken")
+    assert all(getattr(metrics, state).sum() > 0 for state in metrics._defaults if state not in ("broken", "so_far"))
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -75,6 +76,24 @@ def test_metrics_on_a_fake_gpu(task: Task, name: str) -> None:
     with FakeTensorMode(), NoSync():
         metrics._apply(without_data).update(*inputs(task, torch.int64, "cuda"))
     assert {getattr(metrics, state).device.type for state in metrics._defaults} == {"cuda"}
+
+
+def test_counts_of_tiles(task: Task) -> None:
+    """A batch of the first tiles of an image, and one of the last."""
+    metrics, fake, (logits, target) = SegmentationMetrics(task), SegmentationMetrics(task), inputs(task, torch.int64)
+    number, (height, width) = 2 * len(target), target.shape[-2:]
+    parts = [Window(0, index * width, height, width) for index in range(number)]
+    tiles = [Tile(part, part, (height, number * width)) for part in parts]
+    halves = tiles[: len(target)], tiles[len(target) :]
+    with NoSync():
+        for half in halves:
+            metrics.update(logits, target, None, half)
+    with FakeTensorMode(), NoSync():
+        for half in halves:
+            fake._apply(without_data).update(*inputs(task, torch.int64, "cuda"), None, half)
+    assert torch.equal(metrics.so_far, metrics.counts)
+    assert metrics.image_numbers.tolist() == [1, 1]
+    assert {getattr(fake, state).device.type for state in fake._defaults} == {"cuda"}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

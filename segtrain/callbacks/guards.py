@@ -17,7 +17,7 @@ from torch.nn.utils import get_total_norm
 
 from segtrain import checks
 from segtrain.errors import UserError
-from segtrain.module import mean_metric
+from segtrain.metrics import Mean
 
 NEVER = torch.iinfo(torch.int64).max
 PLACES = ("image", "loss", "gradient")
@@ -40,7 +40,7 @@ class NonFiniteGuard(Callback):
         self.check = checks.choice("trainer.check", check, ("log", "step"))
         self.interval = 1 if check == "step" else checks.whole("trainer.log_every", log_every, 1)
         self._first = torch.full((len(PLACES),), NEVER)
-        self._norm = mean_metric()
+        self._norm = Mean()
         self._seen: list[str] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -6,7 +6,7 @@ They go to TensorBoard and, at the end, as PNG files into the run's folder `plot
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,10 +18,12 @@ from PIL import Image
 from segtrain import checks
 from segtrain.callbacks.reliability import add_curves, figure_picture, reliability_picture
 from segtrain.data import EvaluationBatches
+from segtrain.data.sampler import Part
 from segtrain.draw import Picture, colorize, overlay, panel, stack, to_rgb
 from segtrain.metrics import SegmentationMetrics, predict_ids
 from segtrain.module import SegmentationModule
 from segtrain.task import Batch, Task
+from segtrain.windows import cut
 
 TRAIN_SHOWN = 8
 
@@ -32,6 +34,7 @@ class Pictures(Callback):
     Args:
         samples: validation images shown after each epoch: image, truth, prediction, errors. They are spread evenly over
             the split, because neighbours are often pieces of one image, and are the same in every run of the same data.
+            Of an image that is cut into tiles, one from its middle is shown.
         folder: for the PNG files.
 
     Raises:
@@ -41,8 +44,8 @@ class Pictures(Callback):
     def __init__(self, samples: int = 4, folder: str | Path = "plots") -> None:
         self.samples = checks.whole("callbacks.pictures.samples", samples, 0)
         self.folder = Path(folder)
-        self._batches: list[list[int]] = []  # indices of the validation images
-        self._chosen: list[int] = []
+        self._batches: list[list[Part]] = []
+        self._chosen: list[Part] = []
         self._rows: dict[int, Picture] = {}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
@@ -54,7 +57,7 @@ class Pictures(Callback):
         """Begin a new picture."""
         self._rows = {}
         self._batches = validated(trainer)
-        self._chosen = spread(sorted(itertools.chain(*self._batches)), self.samples)
+        self._chosen = shown(itertools.chain(*self._batches), self.samples)
 
     def on_validation_batch_end(
         self,
@@ -68,9 +71,9 @@ class Pictures(Callback):
         """Keep the chosen samples."""
         if not trainer.is_global_zero:
             return
-        for place, index in enumerate(self._batches[batch_idx]):
-            if index in self._chosen:
-                self._rows[index] = prediction_row(batch, outputs["logits"], place, _module(pl_module).task)
+        for place, part in enumerate(self._batches[batch_idx]):
+            if part in self._chosen:
+                self._rows[part.image] = prediction_row(batch, outputs["logits"], place, _module(pl_module).task)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the predictions."""
@@ -117,8 +120,8 @@ def batch_picture(batch: Batch, task: Task) -> Picture:
     return np.concatenate(columns, axis=1)
 
 
-def validated(trainer: Trainer) -> list[list[int]]:
-    """Indices of the validation images that this process sees, batch by batch."""
+def validated(trainer: Trainer) -> list[list[Part]]:
+    """The validation images that this process sees, or tiles of them, batch by batch."""
     sampler: EvaluationBatches = cast(Any, trainer.val_dataloaders).batch_sampler
     return sampler.batches[: int(trainer.num_val_batches[0])]
 
@@ -129,11 +132,30 @@ def spread(indices: Sequence[int], number: int) -> list[int]:
     return [indices[(2 * place + 1) * len(indices) // (2 * number)] for place in range(number)]
 
 
+def shown(parts: Iterable[Part], number: int) -> list[Part]:
+    """So many of the images, see spread, in the order of their indices; of one in tiles, that nearest to its middle."""
+    images: dict[int, list[Part]] = {}
+    for part in parts:
+        images.setdefault(part.image, []).append(part)
+    return [min(images[index], key=_off_centre) for index in spread(sorted(images), number)]
+
+
+def _off_centre(part: Part) -> int:
+    """Twice the distance of a tile's middle from the image's, along both axes together."""
+    if part.tile is None:
+        return 0
+    (top, left, height, width), (rows, columns) = part.tile.core, part.tile.size
+    return abs(2 * top + height - rows) + abs(2 * left + width - columns)
+
+
 def prediction_row(batch: Batch, logits: Any, place: int, task: Task) -> Picture:
-    """The panel for one image of a batch."""
-    image = batch["image"][place].permute(1, 2, 0).cpu().numpy()
-    predicted = predict_ids(logits[place : place + 1], task)[0]
-    return panel(image, batch["mask"][place].cpu().numpy(), predicted.cpu().numpy(), task)
+    """The panel for one image of a batch, or for what counts of a tile."""
+    image, truth = batch["image"][place].permute(1, 2, 0).cpu().numpy(), batch["mask"][place].cpu().numpy()
+    predicted = predict_ids(logits[place : place + 1], task)[0].cpu().numpy()
+    if batch["tiles"]:
+        inner = batch["tiles"][place].inner
+        (image, truth), predicted = cut(image, truth, inner), predicted[(..., *inner.slices)]
+    return panel(image, truth, predicted, task)
 
 
 def confusion_picture(metrics: SegmentationMetrics) -> Picture:

@@ -17,6 +17,7 @@ from segtrain.errors import UserError
 
 if TYPE_CHECKING:
     from segtrain.decode.reading import Reading
+    from segtrain.windows import Tiling
 
 READING = ("reader", "channels", "value_range", "pages", "orientation", "max_pixels")
 
@@ -43,6 +44,7 @@ def predict(arguments: Arguments) -> int:
     precision = choose_precision(config.trainer.precision, accelerator)
     predictor = load_predictor(checkpoint, device, precision, plain(config)["threshold"])
     predictor.reading = changed_reading(predictor.reading, plain(config))
+    predictor.tiling = changed_tiling(predictor.tiling, plain(config))
     failures: list[str] = []
     started, done = time.monotonic(), 0
     for done, path in enumerate(predict_files(predictor, images, output, config.overlay, failures.append), 1):
@@ -65,6 +67,12 @@ def changed_reading(trained: Reading, config: dict[str, Any]) -> Reading:
         return replace(trained, **changes)
     except UserError as error:
         raise UserError(as_typed(str(error))) from error
+
+
+def changed_tiling(trained: Tiling, config: dict[str, Any]) -> Tiling:
+    """Which images go in tiles: as in training, but for what the command says."""
+    changes = {"side": config["tile"], "margin": config["tile_margin"]}
+    return replace(trained, **{name: value for name, value in changes.items() if value != "auto"})
 
 
 def as_typed(message: str) -> str:

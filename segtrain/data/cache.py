@@ -118,15 +118,22 @@ class Cached:
         dtype: of the images.
         content: place of the arrays; what does not fit into it is read anew each time.
         marks: place of a checksum of 4 bytes for each image.
+        max_pixels: images with more are read in parts, and not kept.
     """
 
     def __init__(
-        self, examples: Examples, shape: tuple[int, int], dtype: npt.DTypeLike, content: Place, marks: Place
+        self,
+        examples: Examples,
+        shape: tuple[int, int],
+        dtype: npt.DTypeLike,
+        content: Place,
+        marks: Place,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.ids, self.sizes = examples.ids, examples.sizes
         self._examples, self._shape, self._dtype = examples, shape, np.dtype(dtype)
         self._content, self._marks = content, marks
-        self._starts = starts(self.sizes, shape, self._dtype.itemsize)
+        self._starts = starts(self.sizes, shape, self._dtype.itemsize, max_pixels)
         self._open: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32]] | None = None
         self._trusted: set[int] = set()  # whose checksum this process has seen to be right
 
@@ -171,15 +178,19 @@ class Cached:
         return self.__dict__ | {"_open": None, "_trusted": set()}
 
 
-def starts(sizes: Sequence[tuple[int, int]], shape: tuple[int, int], itemsize: int) -> npt.NDArray[np.int64]:
+def starts(
+    sizes: Sequence[tuple[int, int]], shape: tuple[int, int], itemsize: int, max_pixels: int = MAX_PIXELS
+) -> npt.NDArray[np.int64]:
     """Where each image's bytes begin, and where the last one's end; images too large to decode whole have none."""
     channels, planes = shape
     pixels = np.array([height * width for height, width in sizes], np.int64)
-    lengths = pixels * (channels * itemsize + max(1, planes)) * (pixels <= MAX_PIXELS)
+    lengths = pixels * (channels * itemsize + max(1, planes)) * (pixels <= max_pixels)
     return np.concatenate([[0], np.cumsum(-(-lengths // ALIGNED) * ALIGNED)])
 
 
-def in_memory(examples: Examples, shape: tuple[int, int], dtype: npt.DTypeLike, limit: int) -> tuple[Cached, int]:
+def in_memory(
+    examples: Examples, shape: tuple[int, int], dtype: npt.DTypeLike, limit: int, max_pixels: int = MAX_PIXELS
+) -> tuple[Cached, int]:
     """Keep images in memory, the first ones that fit.
 
     Args:
@@ -187,16 +198,20 @@ def in_memory(examples: Examples, shape: tuple[int, int], dtype: npt.DTypeLike, 
         shape: see Cached.
         dtype: of the images.
         limit: bytes.
+        max_pixels: see Cached.
 
     Returns:
         The examples, and the bytes that are left of the limit.
     """
-    ends = starts(examples.sizes, shape, np.dtype(dtype).itemsize)
+    ends = starts(examples.sizes, shape, np.dtype(dtype).itemsize, max_pixels)
     size = int(ends[np.searchsorted(ends, limit, side="right") - 1])
-    return Cached(examples, shape, dtype, Memory(size), Memory(4 * len(examples.ids))), limit - size
+    kept = Cached(examples, shape, dtype, Memory(size), Memory(4 * len(examples.ids)), max_pixels)
+    return kept, limit - size
 
 
-def on_disk(examples: Examples, shape: tuple[int, int], dtype: npt.DTypeLike, path: Path) -> Cached:
+def on_disk(
+    examples: Examples, shape: tuple[int, int], dtype: npt.DTypeLike, path: Path, max_pixels: int = MAX_PIXELS
+) -> Cached:
     """Keep images in a file, for this run and later ones.
 
     Args:
@@ -204,11 +219,12 @@ def on_disk(examples: Examples, shape: tuple[int, int], dtype: npt.DTypeLike, pa
         shape: see Cached.
         dtype: of the images.
         path: of the file; its name must change with anything that the arrays depend on.
+        max_pixels: see Cached; the name must change with it too.
 
     Raises:
         UserError: there is no place or no room for it.
     """
-    size = int(starts(examples.sizes, shape, np.dtype(dtype).itemsize)[-1])
+    size = int(starts(examples.sizes, shape, np.dtype(dtype).itemsize, max_pixels)[-1])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         used = path.stat().st_blocks * 512 if path.exists() else 0
@@ -223,4 +239,4 @@ def on_disk(examples: Examples, shape: tuple[int, int], dtype: npt.DTypeLike, pa
         raise UserError(
             f"{path}: no place for data.cache=disk ({error.strerror}); name another data.cache_dir"
         ) from error
-    return Cached(examples, shape, dtype, content, marks)
+    return Cached(examples, shape, dtype, content, marks, max_pixels)

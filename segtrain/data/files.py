@@ -261,11 +261,12 @@ class FileData:
             task, first = class_map.task, found[0][1]
             shape = (len(first.total), task.num_classes if task.mode == "multilabel" else 0)
             if self.cache == "ram":
-                examples[split], room = in_memory(files, shape, first.depth, room)
+                examples[split], room = in_memory(files, shape, first.depth, room, self.max_pixels)
             elif self.cache == "disk":
                 states = [state(path) for item, _ in found for path in (item.image, *item.label.files)]
-                name = f"{derive(mark, split, *states):016x}.bin"
-                examples[split] = on_disk(files, shape, first.depth, Path(str(self.cache_dir)).expanduser() / name)
+                name = f"{derive(mark, split, self.max_pixels, *states):016x}.bin"
+                path = Path(str(self.cache_dir)).expanduser() / name
+                examples[split] = on_disk(files, shape, first.depth, path, self.max_pixels)
             else:
                 examples[split] = files
         return examples

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -11,8 +12,11 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from segtrain.seeds import derive
+from segtrain.windows import Size, Tile, Tiling
 
 ONE = 1 << 32  # how often an image comes, in whole numbers: sums are exact, and equal shares are exactly equal
+
+UNCUT = Tiling(None)
 
 
 class Key(NamedTuple):
@@ -104,30 +108,52 @@ def draw_times(shares: Tensor, seed: int) -> Tensor:
     return times
 
 
-class EvaluationBatches(Sampler[list[Key]]):
-    """Batches of images of one size, each image exactly once over all processes.
+class Part(NamedTuple):
+    """What EvaluationDataset takes: an image, or a tile of one that does not go through the net as a whole."""
+
+    image: int
+    tile: Tile | None = None
+
+
+class EvaluationBatches(Sampler[list[Part]]):
+    """Batches of images of one size, or of tiles of one image; each pixel counts exactly once over all processes.
 
     Images are never padded to each other (it would change their predictions), and no sample is repeated to
-    even out the processes (it would bias the scores).
+    even out the processes (it would bias the scores). The tiles of an image come one after another, in order.
 
     Args:
         sizes: (height, width) of each image.
-        pixels: most pixels in a batch; an image larger than that is a batch of its own.
+        pixels: most pixels in a batch; an image or a tile larger than that is a batch of its own.
         rank: of this process.
         world_size: number of processes.
+        tiling: which images are cut.
     """
 
-    def __init__(self, sizes: Sequence[tuple[int, int]], pixels: int, rank: int = 0, world_size: int = 1) -> None:
-        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    def __init__(
+        self,
+        sizes: Sequence[Size],
+        pixels: int,
+        rank: int = 0,
+        world_size: int = 1,
+        tiling: Tiling = UNCUT,
+    ) -> None:
+        groups: dict[Size, list[Part]] = defaultdict(list)
+        cut: list[tuple[Size, list[Part]]] = []
         for index in range(rank, len(sizes), world_size):
-            groups[sizes[index][0], sizes[index][1]].append(index)
-        self.batches: list[list[int]] = []
-        for (height, width), members in groups.items():
+            size = (sizes[index][0], sizes[index][1])
+            tiles = tiling.tiles(size)
+            if len(tiles) == 1:
+                groups[size].append(Part(index))
+                continue
+            for seen, members in groupby(tiles, lambda tile: (tile.window.height, tile.window.width)):
+                cut.append((seen, [Part(index, tile) for tile in members]))
+        self.batches: list[list[Part]] = []
+        for (height, width), parts in [*groups.items(), *cut]:
             step = max(1, pixels // (height * width))
-            self.batches += [members[start : start + step] for start in range(0, len(members), step)]
+            self.batches += [parts[start : start + step] for start in range(0, len(parts), step)]
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[list[Key]]:
-        return iter([[Key(0, index) for index in batch] for batch in self.batches])
+    def __iter__(self) -> Iterator[list[Part]]:
+        return iter(self.batches)

@@ -21,7 +21,7 @@ import numpy as np
 from segtrain.data.combinations import NO_LAYERS, combinations_of, hidden_places
 from segtrain.data.listing import Item, Layered, MaskFile
 from segtrain.data.tally import Tally
-from segtrain.decode.headers import Header, Size
+from segtrain.decode.headers import MAX_PIXELS, Header, Size
 from segtrain.decode.masks import IdArray, MaskRules
 from segtrain.decode.readers import DEFAULT, is_transparent, read_header, read_image, read_window
 from segtrain.decode.reading import Reading
@@ -114,7 +114,7 @@ def look(item: Item, rules: MaskRules, reading: Reading = DEFAULT) -> Finding:
     try:
         header = read_header(item.image, reading.pages if item.page is None else item.page)
         size = meant_size(item, header, rules, reading)
-        for window in bands(header):
+        for window in bands(header, reading.max_pixels):
             image, mask = read_pair(item, size, window, rules, reading, verify=True)
             check_sizes(item, image, mask)
             tally.add(image, mask, 0 if window is None else window.top)
@@ -152,7 +152,7 @@ def read_pair(
     Raises:
         UserError: one of them cannot be read.
     """
-    mask = item.label.read(size, rules) if window is None else _part(item, size, window, rules)
+    mask = read_ids(item, size, window, rules)
     return read_pixels(item, size, window, reading, verify), mask
 
 
@@ -161,6 +161,14 @@ def read_pixels(item: Item, size: Size, window: Window | None, reading: Reading,
     if window is None:
         return read_image(item.image, reading, size, item.page, verify)
     return read_window(item.image, window, size, reading, item.page)
+
+
+def read_ids(item: Item, size: Size, window: Window | None, rules: MaskRules) -> IdArray:
+    """The ids of the label of an item, or a part of them; see read_pair."""
+    if window is not None and isinstance(item.label, MaskFile):
+        return item.label.read_window(rules, window)
+    ids = item.label.read(size, rules)
+    return ids if window is None else ids[window.slices]
 
 
 def check_sizes(item: Item, image: Array, mask: IdArray) -> None:
@@ -174,13 +182,6 @@ def check_sizes(item: Item, image: Array, mask: IdArray) -> None:
             f"{item.label.files[0]}: {mask.shape[1]} x {mask.shape[0]} pixels, but its image has "
             f"{image.shape[1]} x {image.shape[0]}; they must have one size"
         )
-
-
-def _part(item: Item, size: Size, window: Window, rules: MaskRules) -> IdArray:
-    if isinstance(item.label, MaskFile):
-        return item.label.read_window(rules, window)
-    ids = item.label.read(size, rules)
-    return ids[window.top : window.top + window.height, window.left : window.left + window.width]
 
 
 def meant_size(item: Item, header: Header, rules: MaskRules, reading: Reading) -> Size:
@@ -205,13 +206,15 @@ def _fits(item: Item, size: Size, rules: MaskRules) -> bool:
         return False
 
 
-def bands(header: Header) -> Iterator[Window | None]:
+def bands(header: Header, max_pixels: int = MAX_PIXELS) -> Iterator[Window | None]:
     """Bands of rows, from top to bottom, of a file that is large and can be decoded in parts; else None for all."""
-    (height, width), block = header.size, header.block
-    if block is None or header.tag != 1 or height * width <= BAND:
+    (height, width), block, most = header.size, header.block, min(BAND, max_pixels)
+    if block is None or header.tag != 1 or height * width <= most:
         yield None
         return
-    rows = max(1, BAND // width // block[0]) * block[0]
+    rows = max(1, most // width // block[0]) * block[0]
+    if rows * width > max_pixels:  # blocks too large for that are decoded more than once
+        rows = max(1, max_pixels // width)
     for top in range(0, height, rows):
         yield Window(top, 0, min(rows, height - top), width)
 

@@ -117,8 +117,8 @@ def check_pixels(path: Path, size: Size, max_pixels: int) -> None:
     """
     if size[0] * size[1] > max_pixels:
         raise UserError(
-            f"{path}: {size[1]} x {size[0]} pixels, more than {max_pixels:,}; cut it into tiles, "
-            "or raise data.max_pixels"
+            f"{path}: {size[1]} x {size[0]} pixels, more than {max_pixels:,}; save it as a TIFF in tiles, which "
+            "is read in parts, or raise data.max_pixels"
         )
 
 

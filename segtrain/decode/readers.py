@@ -88,6 +88,16 @@ def read_image(
     return turn(finished(path, pixels.values, pixels.alpha, reading), tag)
 
 
+def header_of_parts(path: Path, pages: str | int = "error") -> Header | None:
+    """The head of a file of which parts can be decoded alone; None where only the whole can.
+
+    Raises:
+        UserError: see read_header.
+    """
+    header = read_header(path, pages) if path.suffix.lower() in (".tif", ".tiff") else None
+    return None if header is None or header.block is None or header.tag != 1 else header
+
+
 def read_window(
     path: Path, window: Window, size: Size, reading: Reading = DEFAULT, page: int | None = None
 ) -> ImageArray:
@@ -106,10 +116,9 @@ def read_window(
         UserError: see read_image.
     """
     pages = reading.pages if page is None else page
-    header = read_header(path, pages) if path.suffix.lower() in (".tif", ".tiff") else None
-    if header is None or header.block is None or header.tag != 1:
-        whole = read_image(path, reading, size, page)
-        return whole[window.top : window.top + window.height, window.left : window.left + window.width]
+    header = header_of_parts(path, pages)
+    if header is None:
+        return read_image(path, reading, size, page)[window.slices]
     if header.size != size:
         raise UserError(f"{path}: {header.size[1]} x {header.size[0]} pixels, not {size[1]} x {size[0]}; start again")
     values, alpha = read_tiff(path, pages, reading.max_pixels, window)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ from torch import Tensor
 
 from segtrain.checkpoint import KEY, load_checkpoint, load_net
 from segtrain.decode.reading import Reading
-from segtrain.draw import Picture, to_rgb
 from segtrain.errors import UserError
 from segtrain.metrics import Threshold, logit_cuts, predict_ids
 from segtrain.models import SegmentationNet, build_model
 from segtrain.task import Task
+from segtrain.windows import MARGIN, SIDE, Size, Tiling, Window
 
 Image = npt.NDArray[np.generic]
 Ids = npt.NDArray[np.uint8]
@@ -33,6 +34,7 @@ class Predictor:
         precision: "32-true", "bf16-mixed" or "16-mixed", as the trainer's.
         threshold: binary and multilabel: the probability above which a pixel is a yes; one, or one per class.
         reading: how the images that it was trained on were read.
+        tiling: which images go through the net in tiles; it should know the net's stride.
     """
 
     def __init__(
@@ -43,9 +45,11 @@ class Predictor:
         precision: str = "32-true",
         threshold: Threshold = 0.5,
         reading: Reading | None = None,
+        tiling: Tiling | None = None,
     ) -> None:
         self.task = task
         self.reading = reading or Reading()
+        self.tiling = tiling or Tiling(stride=net.stride)
         self.device = torch.device(device)
         self.cuts = logit_cuts(threshold, task).to(self.device)
         self.net = net.eval().to(memory_format=torch.channels_last).to(self.device)
@@ -68,11 +72,31 @@ class Predictor:
         Raises:
             UserError: another number of channels than the net was trained with, or another dtype.
         """
-        ids = predict_ids(self.logits(image), self.task, self.cuts)[0]
-        return ids.to(torch.uint8).cpu().numpy()
+        if image.ndim not in (2, 3):
+            raise UserError(f"the image must be [H, W, {self.channels}], got shape {list(image.shape)}")
+        return self.read_and_predict((image.shape[0], image.shape[1]), lambda window: image[window.slices])
+
+    def read_and_predict(self, size: Size, read: Callable[[Window], Image]) -> Ids:
+        """Class ids of one image that is read in parts: in one where it goes through the net as a whole.
+
+        Args:
+            size: its (height, width).
+            read: a part of it, as __call__ takes images.
+
+        Returns:
+            See __call__.
+
+        Raises:
+            UserError: see __call__, or whatever `read` raises.
+        """
+        ids = np.empty((*((self.task.num_classes,) if self.task.mode == "multilabel" else ()), *size), np.uint8)
+        for tile in self.tiling.tiles(size):
+            found = predict_ids(self.logits(read(tile.window)), self.task, self.cuts)[0]
+            ids[(..., *tile.core.slices)] = found[(..., *tile.inner.slices)].to(torch.uint8).cpu().numpy()
+        return ids
 
     def logits(self, image: Image) -> Tensor:
-        """Logits of one image, float32 [1, C, H, W], on the device."""
+        """Logits of one image, which goes through the net as a whole; float32 [1, C, H, W], on the device."""
         pixels = torch.from_numpy(np.require(self._checked(image), requirements=["C", "W"])).permute(2, 0, 1)[None]
         enabled = self.dtype != torch.float32
         with torch.inference_mode(), torch.autocast(self.device.type, self.dtype if enabled else None, enabled=enabled):
@@ -94,10 +118,6 @@ class Predictor:
             )
         return image.astype(np.float32)
 
-    def picture(self, image: Image) -> Picture:
-        """The image as RGB uint8, for overlays."""
-        return to_rgb(self._checked(image))
-
 
 def load_predictor(
     path: str | Path, device: str | torch.device = "cpu", precision: str = "32-true", threshold: Threshold = 0.5
@@ -118,7 +138,8 @@ def load_predictor(
     task = Task(**stored["task"])
     net = rebuild_net(stored, task)
     load_net(net, checkpoint, path)
-    return Predictor(net, task, device, precision, threshold, stored_reading(stored))
+    tiling = stored_tiling(stored, net.stride)
+    return Predictor(net, task, device, precision, threshold, stored_reading(stored), tiling)
 
 
 def stored_reading(stored: dict[str, Any]) -> Reading:
@@ -127,6 +148,12 @@ def stored_reading(stored: dict[str, Any]) -> Reading:
     if "reader" not in data:
         return Reading(channels={1: "grey", 3: "rgb"}.get(int(stored["channels"]), "native"))
     return Reading(**{field.name: data[field.name] for field in fields(Reading) if field.name in data})
+
+
+def stored_tiling(stored: dict[str, Any], stride: int) -> Tiling:
+    """Which images a checkpoint's training evaluated in tiles; runs of before there were any have the default."""
+    config = stored["config"]
+    return Tiling(config.get("tile", SIDE), config.get("tile_margin", MARGIN), stride)
 
 
 def rebuild_net(stored: dict[str, Any], task: Task) -> SegmentationNet:

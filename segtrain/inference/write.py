@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from segtrain.decode.readers import IMAGE_SUFFIXES, read_image
-from segtrain.draw import color_table, overlay
+from segtrain.decode.readers import IMAGE_SUFFIXES
+from segtrain.draw import color_table, overlay, to_rgb
 from segtrain.errors import UserError
+from segtrain.inference.opened import OpenedImage
 from segtrain.inference.predictor import Predictor
 from segtrain.runs import clean_name
 from segtrain.task import Task
@@ -78,17 +79,15 @@ def predict_files(
     """
     for path in images:
         try:
-            image = read_image(path, predictor.reading, verify=True)
+            image = OpenedImage(path, predictor.reading, predictor.tiling, overlays)
+            ids = predictor.read_and_predict(image.size, image.read)
         except UserError as error:
-            failed(str(error))
+            failed(str(error) if str(path) in str(error) else f"{path}: {error}")
             continue
-        ids = predictor(image)
         write_ids(ids, predictor.task, output / f"{path.stem}.png")
         if overlays:
-            write_png(
-                Image.fromarray(overlay(predictor.picture(image), ids, predictor.task)),
-                output / f"{path.stem}{OVERLAY}.png",
-            )
+            picture = overlay(to_rgb(image.shown), ids[..., :: image.step, :: image.step], predictor.task)
+            write_png(Image.fromarray(picture), output / f"{path.stem}{OVERLAY}.png")
         yield path
 
 

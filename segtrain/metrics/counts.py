@@ -8,6 +8,7 @@ not depend on how the data set is cut into batches or spread over processes.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from segtrain.errors import UserError
 from segtrain.metrics.pieces import pieces, yes_and_valid
 from segtrain.metrics.scores import dataset_scores, image_scores
 from segtrain.task import Task, check_shapes, valid_mask
+from segtrain.windows import Tile
 
 IMAGE_SCORES = ("iou", "dice")
 Threshold = float | list[float]
@@ -50,6 +52,7 @@ class SegmentationMetrics(Metric):
     counts: Tensor
     image_totals: Tensor
     image_numbers: Tensor
+    so_far: Tensor
 
     cuts: Tensor
 
@@ -68,28 +71,40 @@ class SegmentationMetrics(Metric):
         self.empty_score = math.nan if empty_score is None else float(empty_score)
         self.register_buffer("cuts", logit_cuts(threshold, task), persistent=False)
         shape = (task.num_classes, task.num_classes) if task.exclusive else (task.num_classes, 2, 2)
-        self.add_state("counts", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
+        for name in ("counts", "so_far"):  # of the data set, and of the image whose tiles are coming
+            self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
         for name in ("image_totals", "image_numbers"):
             zeros = torch.zeros(len(IMAGE_SCORES), dtype=torch.int64)
             self.add_state(name, zeros, dist_reduce_fx="sum")
         self.summed = self.counts.clone()
 
-    def update(self, logits: Tensor, target: Tensor, predicted: Tensor | None = None) -> None:
+    def update(
+        self, logits: Tensor, target: Tensor, predicted: Tensor | None = None, tiles: Sequence[Tile] = ()
+    ) -> None:
         """Count one batch; nothing here makes the host wait for the device.
 
         Args:
             logits: raw.
             target: ids.
             predicted: of `predict`, where the caller has them already.
+            tiles: where the batch is tiles of one image: which; they come in order, and its scores are of all of them.
         """
         check_shapes(logits, target, self.task)
         predicted = self.predict(logits) if predicted is None else predicted
         counts = image_counts(logits.detach(), target, self.task, predicted)
         self.counts += counts.sum(0)
+        if tiles:
+            before = torch.zeros_like(self.so_far) if tiles[0].first else self.so_far
+            self._add_scores(before[None], -1)  # what the image's earlier tiles have scored without these
+            self.so_far = before + counts.sum(0)
+            counts = self.so_far[None]
+        self._add_scores(counts, 1)
+
+    def _add_scores(self, counts: Tensor, times: int) -> None:
         for index, name in enumerate(IMAGE_SCORES):
             scores = image_scores(counts, self.task, name, self.include_background, self.empty_score)
-            self.image_totals[index] += (scores.nan_to_num(nan=0.0) * FIXED_POINT).round().long().sum()
-            self.image_numbers[index] += (~scores.isnan()).sum()
+            self.image_totals[index] += times * (scores.nan_to_num(nan=0.0) * FIXED_POINT).round().long().sum()
+            self.image_numbers[index] += times * (~scores.isnan()).sum()
 
     def predict(self, logits: Tensor) -> Tensor:
         """Ids as this metric counts them, see predict_ids."""

@@ -45,11 +45,11 @@ class Counting:
         return cut(image, random.integers(0, 3, shape).astype(np.uint8), window)
 
 
-def kept(examples: Counting, where: str, folder: Path) -> Cached:
+def kept(examples: Counting, where: str, folder: Path, max_pixels: int = 10**8) -> Cached:
     shape = (examples.channels, examples.planes)
     if where == "ram":
-        return in_memory(examples, shape, examples.dtype, 2**20)[0]
-    return on_disk(examples, shape, examples.dtype, folder / "kept" / "train.bin")
+        return in_memory(examples, shape, examples.dtype, 2**20, max_pixels)[0]
+    return on_disk(examples, shape, examples.dtype, folder / "kept" / "train.bin", max_pixels)
 
 
 def same(given: tuple[Array, Array], wanted: tuple[Array, Array]) -> None:
@@ -153,6 +153,16 @@ def test_a_killed_writer_leaves_nothing_that_passes_for_an_image(tmp_path: Path)
         child.join()
         for index in range(40):
             same(kept(Counting(sizes=sizes), "disk", folder).read(index), Counting(sizes=sizes).read(index))
+
+
+@pytest.mark.parametrize("where", ["ram", "disk"])
+def test_what_is_too_large_to_be_decoded_whole_is_not_kept(tmp_path: Path, where: str) -> None:
+    examples, window = Counting(), Window(1, 1, 3, 4)
+    stored = kept(examples, where, tmp_path, max_pixels=143)  # one less than the second has
+    for _ in range(2):
+        for index in (0, 1, 3):
+            same(stored.read(index, window), Counting().read(index, window))
+    assert examples.count == [0, 1, 3, 1, 3]
 
 
 def test_a_full_disk_costs_speed_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

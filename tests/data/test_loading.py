@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from segtrain.augment import build_augmentation
-from segtrain.data import EvaluationBatches, ResumableSampler, SegmentationDataset, collate
+from segtrain.data import EvaluationBatches, EvaluationDataset, ResumableSampler, SegmentationDataset, collate
 from segtrain.data.cache import in_memory
 from segtrain.data.crops import Crops
-from segtrain.data.sampler import Key
+from segtrain.data.sampler import Key, Part
 from segtrain.data.sampling import Pixels, mask_places
-from segtrain.windows import Array, Window, cut
+from segtrain.windows import Array, Tiling, Window, cut
 from tests.data.files import noise
 
 LENGTH, CROP = 7, 16
@@ -122,8 +122,58 @@ def test_evaluation_sees_each_image_once_in_batches_of_one_size(
     assert max(images) - min(images) <= 1
 
 
+@given(
+    sizes=st.lists(st.sampled_from([(20, 20), (70, 70), (33, 129), (200, 90)]), max_size=8),
+    pixels=st.integers(1, 10_000),
+    world=st.integers(1, 3),
+    margin=st.sampled_from([0, 7, 16]),
+)
+def test_tiles_of_an_image_come_in_order_to_one_process(
+    sizes: list[tuple[int, int]], pixels: int, world: int, margin: int
+) -> None:
+    tiling = Tiling(64, margin)
+    shares = [EvaluationBatches(sizes, pixels, rank, world, tiling) for rank in range(world)]
+    for rank, share in enumerate(shares):
+        assert {part.image for batch in share for part in batch} == set(range(rank, len(sizes), world))
+        tiled = [part for batch in share for part in batch if part.tile is not None]
+        for image in {part.image for part in tiled}:
+            places = [place for place, part in enumerate(tiled) if part.image == image]
+            assert places == list(range(places[0], places[0] + len(places)))  # no other image's between them
+            assert [tiled[place].tile for place in places] == tiling.tiles(sizes[image])
+        for batch in share:
+            shapes = {sizes[p.image] if p.tile is None else (p.tile.window.height, p.tile.window.width) for p in batch}
+            ((height, width),) = shapes
+            assert len(batch) == 1 or len(batch) * height * width <= pixels
+            assert len({part.image for part in batch if part.tile is not None}) <= 1
+            assert len({part.tile is None for part in batch}) == 1
+    whole = sorted(part.image for share in shares for batch in share for part in batch if part.tile is None)
+    assert whole == [index for index, size in enumerate(sizes) if len(tiling.tiles(size)) == 1]
+
+
 def test_evaluation_batches_are_filled() -> None:
     assert [len(batch) for batch in EvaluationBatches([(4, 4)] * 7, 3 * 16)] == [3, 3, 1]
+    tiled = EvaluationBatches([(64, 32 * 9)], 2 * 64 * 64, tiling=Tiling(64, 0))
+    assert [len(batch) for batch in tiled] == [2, 2, 1]  # tiles: four of 64 pixels and the rest of 32
+
+
+@pytest.mark.parametrize(("planes", "ignore_index"), [((), 255), ((3,), 255), ((), -1)])
+def test_beside_its_core_a_tile_is_ignored(planes: tuple[int, ...], ignore_index: int) -> None:
+    examples = Drawn((70, 90), planes)
+    image, mask = examples.read(1)
+    data, seen = EvaluationDataset(examples, ignore_index), np.zeros_like(mask)
+    for tile in Tiling(64, 16).tiles((70, 90)):
+        sample = data[Part(1, tile)]
+        np.testing.assert_array_equal(sample["image"], image[tile.window.slices])
+        labelled = sample["mask"] != ignore_index
+        assert labelled.sum() == np.prod(planes, dtype=int) * tile.core.height * tile.core.width
+        seen[(..., *tile.window.slices)] += labelled.astype(np.uint8)
+        np.testing.assert_array_equal(sample["mask"][labelled], mask[(..., *tile.window.slices)][labelled])
+    assert (seen == 1).all()
+    assert collate([sample])["tiles"] == [sample["tile"]]
+    np.testing.assert_array_equal(mask, examples.read(1)[1])
+    whole = data[Part(1)]
+    np.testing.assert_array_equal(whole["mask"], mask)
+    assert collate([whole])["tiles"] == []
 
 
 # ---- samples and batches -------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from segtrain.data import examples as examples_module
 from segtrain.data import scan as scan_module
 from segtrain.data.classes import Declared, FileClass, build_class_map
 from segtrain.data.files import FileExamples
@@ -138,3 +140,50 @@ def test_bands_cover_each_row_once(size: tuple[int, int]) -> None:
     assert rows == list(range(size[0]))
     assert {(w.left, w.width) for w in windows} == {(0, size[1])}
     assert bands(Header(size)).__next__() is None
+
+
+@pytest.mark.parametrize(("most", "rows"), [(10**6, None), (2000, 32), (1000, 16), (700, 11), (50, 1)])
+def test_bands_have_no_more_pixels_than_may_be_decoded(most: int, rows: int | None) -> None:
+    """Of 45 x 61 pixels in blocks of 16 rows: as many blocks as fit, or else rows."""
+    found = list(bands(Header((45, 61), block=(16, 61)), most))
+    assert (found == [None]) == (rows is None)
+    windows = [window for window in found if window is not None]
+    assert max((window.height for window in windows), default=None) == rows
+    assert [row for w in windows for row in range(w.top, w.top + w.height)] == list(range(45 if rows else 0))
+
+
+def noted(what: str, decoded: list[tuple[str, str]]) -> Any:
+    """A function of the module of examples that also notes the item it reads."""
+    read = getattr(examples_module, what)
+
+    def reading(item: Item, *rest: Any) -> Any:
+        decoded.append((what, item.id))
+        return read(item, *rest)
+
+    return reading
+
+
+@pytest.mark.parametrize(("suffix", "times"), [("png", 1), ("tif", 4)])
+def test_what_cannot_be_read_in_parts_is_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, times: int
+) -> None:
+    items, ids = [], (noise(2, 45, 61)[..., 0] % 2).astype(np.uint8)
+    for index in range(2):
+        item = Item(str(index), tmp_path / f"{index}.{suffix}", MaskFile(tmp_path / f"m{index}.{suffix}"))
+        for path, array in ((item.image, noise(index, 45, 61)), (item.label.files[0], ids)):
+            if suffix == "png":
+                Image.fromarray(array).save(path)
+            else:
+                tifffile.imwrite(path, array, tile=(16, 16))
+        items.append(item)
+    classes = build_class_map(Declared([FileClass(0, "even"), FileClass(1, "odd")]), REQUEST)
+    source = FileExamples(items, [(45, 61)] * 2, Reading(), MaskRules(), classes, Places([NOWHERE] * 2))
+    decoded: list[tuple[str, str]] = []
+    for what in ("read_pixels", "read_ids"):
+        monkeypatch.setattr(examples_module, what, noted(what, decoded))
+    for index in (0, 1):
+        for window in (Window(3, 5, 20, 9), Window(0, 0, 45, 61), Window(15, 15, 18, 34), Window(44, 60, 1, 1)):
+            image, mask = source.read(index, window)
+            np.testing.assert_array_equal(image, noise(index, 45, 61)[window.slices])
+            np.testing.assert_array_equal(mask, ids[window.slices])
+    assert Counter(decoded) == {(what, name): times for what in ("read_pixels", "read_ids") for name in "01"}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,10 +24,11 @@ from segtrain.errors import UserError
 from segtrain.metrics import SegmentationMetrics, image_counts, predict_ids
 from segtrain.metrics.counts import FIXED_POINT
 from segtrain.task import Task
+from segtrain.windows import Tile, Tiling
 from tests.conftest import SIZE, TARGETS, TASKS, ignored_entries, make_logits, make_target
 
 BINARY, MULTICLASS, MULTILABEL = TASKS["binary"], TASKS["multiclass"], TASKS["multilabel"]
-STATES = ("counts", "image_totals", "image_numbers")
+STATES = ("counts", "so_far", "image_totals", "image_numbers")
 BATCH = (7, 5, 6)
 
 
@@ -167,6 +170,48 @@ def test_the_division_into_batches_changes_nothing(task: Task, parts: list[int])
     whole, cut = measure(task, logits, target), measure(task, logits, target, parts)
     for name in STATES:
         assert torch.equal(getattr(whole, name), getattr(cut, name)), name
+    assert_close(whole.compute(), cut.compute(), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("params", [{}, {"empty_score": 1, "include_background": False}])
+@pytest.mark.parametrize("together", [1, 3])
+def test_an_image_in_tiles_scores_as_the_whole(task: Task, together: int, params: dict[str, Any]) -> None:
+    """Three images in tiles, the second of them without a label; whole ones before and after."""
+    sizes, tiling = [(70, 33), (64, 40), (65, 40)], Tiling(32, 0)
+    whole, cut = (SegmentationMetrics(task, **params) for _ in range(2))
+    for metrics in (whole, cut):
+        metrics.update(make_logits(task, BATCH), make_target(task, size=BATCH))
+    for index, (height, width) in enumerate(sizes):
+        logits = make_logits(task, (1, height, width), seed=index)
+        target = make_target(task, seed=index, size=(1, height, width))
+        target = torch.full_like(target, task.ignore_index) if index == 1 else target
+        whole.update(logits, target)
+        tiles = tiling.tiles((height, width))
+        for group in in_groups(tiles, together):
+            parts = [(..., *tile.window.slices) for tile in group]
+            batch = torch.cat([logits[part] for part in parts]), torch.cat([target[part] for part in parts])
+            cut.update(*batch, None, group)
+    for metrics in (whole, cut):
+        metrics.update(make_logits(task, BATCH, seed=9), make_target(task, size=BATCH, seed=9))
+    for name in ("counts", "image_totals", "image_numbers"):
+        assert torch.equal(getattr(whole, name), getattr(cut, name)), name
+    assert_close(whole.compute(), cut.compute(), rtol=0, atol=0, equal_nan=True)
+
+
+def in_groups(tiles: list[Tile], most: int) -> Iterator[list[Tile]]:
+    """Tiles of one size that follow each other."""
+    for _, group in itertools.groupby(tiles, lambda tile: tile.window[2:]):
+        same = list(group)
+        yield from (same[start : start + most] for start in range(0, len(same), most))
+
+
+def test_an_image_whose_tiles_are_cut_short_scores_as_what_was_seen(task: Task) -> None:
+    logits, target = make_logits(task, (1, 64, 64)), make_target(task, size=(1, 64, 64))
+    first, *_ = Tiling(32, 0).tiles((64, 64))
+    whole, cut = SegmentationMetrics(task), SegmentationMetrics(task)
+    part = (..., *first.window.slices)
+    cut.update(logits[part], target[part], None, [first])
+    whole.update(logits[part], target[part])
     assert_close(whole.compute(), cut.compute(), rtol=0, atol=0, equal_nan=True)
 
 

@@ -18,7 +18,7 @@ from segtrain.audit.components import Facts, Size, measure
 from segtrain.audit.faults import of_copies, of_files, of_ids, of_images, of_single_images
 from segtrain.audit.labels import label_suspicions
 from segtrain.audit.palettes import contradictions, odd_palettes
-from segtrain.audit.suspicions import suspicions
+from segtrain.audit.suspicions import shared_groups, suspicions
 from segtrain.audit.trouble import Trouble
 from segtrain.data.classes import ClassMap
 from segtrain.data.conventions import two_conventions
@@ -90,19 +90,21 @@ def check_files(data: FileData, request: Mapping[str, Any], crop: Size, bar: Bar
         UserError: no such folder, or nothing of the layout in it.
     """
     survey, errors, notes = _divided(data, data.survey(bar("files"), anew=True))
-    looked = _looked(data, survey, request, bool(errors))
+    undivided = bool(errors)
+    looked = _looked(data, survey, request, undivided)
     errors = of_single_images([*errors, *looked.errors], survey)
     splits, class_map, facts = by_split(looked.usable), looked.class_map, None
     if class_map is not None and looked.settled and "train" in splits:
         train, channels = data.uncached(splits["train"], class_map), len(splits["train"][0][1].total)
         facts = measure(train.mask, train.sizes, channels, class_map.task, crop, bar("masks of train"))
     warnings = list(suspicions(survey, looked.usable))
+    warnings += [] if undivided else shared_groups(looked.usable)
     if class_map is not None and looked.settled:
-        warnings += label_suspicions(survey, looked.usable, class_map)
+        warnings += label_suspicions(survey, looked.usable, class_map, facts)
         warnings += odd_palettes(looked.usable, class_map) if data.colors is None and not data.rules.colors else []
     return Report(
         name=data.called,
-        counts={split: len(found) for split, found in splits.items()},
+        counts={split: len(found) for split, found in splits.items()} or {"undivided": len(looked.usable)},
         errors=errors,
         warnings=warnings,
         notes=[*survey.listing.notes, *notes, *([f"classes from {class_map.origin}"] if class_map else [])],

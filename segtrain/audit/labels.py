@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from segtrain.audit.components import Facts
 from segtrain.audit.faults import BLURRED
 from segtrain.audit.trouble import Trouble
 from segtrain.data.classes import ClassMap
@@ -18,22 +19,27 @@ MOSTLY = 0.9  # share of ignored pixels from which a mask says next to nothing
 HALF = 0.5  # share of ignored pixels of a training set from which it is worth a word
 GUESSED = 0.1  # share of pixels with an id that nobody declared as ignored from which it is worth a word
 NEARLY_ALL = 0.9  # share of the masks in which such an id is
+PIECES = 2  # of an object in an image, on average, from which an id is rather a class
 RARE_PIXELS = 100  # of a class in all training masks: fewer are as likely a slip of the pen
 
 
-def label_suspicions(survey: Survey, usable: Sequence[Found], class_map: ClassMap) -> Iterator[Trouble]:
+def label_suspicions(
+    survey: Survey, usable: Sequence[Found], class_map: ClassMap, facts: Facts | None
+) -> Iterator[Trouble]:
     """All warnings about labels, kind after kind.
 
     Args:
         survey: of all files.
         usable: the images without errors.
         class_map: of the data set.
+        facts: of the training split, where it has images.
     """
     yield from one_value(usable, class_map)
     yield from ignored(usable, class_map)
     yield from two_values(usable, class_map)
     yield from ignored_by_rule(usable, class_map)
-    yield from numbers_of_objects(usable, class_map)
+    if facts is not None:
+        yield from numbers_of_objects(usable, class_map, facts)
     yield from missing_classes(survey, class_map)
 
 
@@ -82,8 +88,11 @@ def ignored_by_rule(sound: Sequence[Found], class_map: ClassMap) -> Iterator[Tro
         return
     ids = sorted({i for _, finding in sound for i in finding.ids} - {IGNORE})
     if class_map.task.mode == "binary":
-        taken, other = f"{ids[-1]} as foreground", f"data.ignore_ids={ids[-1]}"
-        remedy = f"; if 255 is foreground and {ids[-1]} unlabelled, set {other}, if both are, data.mask_threshold=0"
+        taken = f"{ids[-1]} as foreground"
+        remedy = (
+            f"; if 255 is foreground and {ids[-1]} unlabelled, set data.ignore_ids={ids[-1]}, if both are foreground, "
+            "data.mask_threshold=0"
+        )
     else:
         taken, remedy = f"{ids[-1]} as a class", "; if 255 is a class, list the classes in classes.txt"
     yield Trouble(
@@ -93,9 +102,11 @@ def ignored_by_rule(sound: Sequence[Found], class_map: ClassMap) -> Iterator[Tro
     )
 
 
-def numbers_of_objects(sound: Sequence[Found], class_map: ClassMap) -> Iterator[Trouble]:
-    """Ids that nobody declared and that count the objects of each image."""
-    if class_map.inferred and class_map.task.mode == "multiclass" and (fullest := numbered(sound)):
+def numbers_of_objects(sound: Sequence[Found], class_map: ClassMap, facts: Facts) -> Iterator[Trouble]:
+    """Ids that nobody declared and that count the objects of each image, one connected component each."""
+    objects, images = sum(c.objects for c in facts.classes[1:]), sum(c.images for c in facts.classes[1:])
+    single = facts.task.mode == "multiclass" and objects <= PIECES * images
+    if class_map.inferred and single and (fullest := numbered(sound)):
         ids = {i for _, finding in sound for i in finding.ids}
         yield Trouble("numbers of objects as classes", f"the masks hold {len(ids)} ids: {numbers_said(fullest)}")
 

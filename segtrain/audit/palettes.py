@@ -67,10 +67,11 @@ def odd_palettes(sound: Sequence[Found], class_map: ClassMap) -> Iterator[Troubl
 
 
 def _with_palettes(sound: Sequence[Found]) -> Iterator[tuple[Found, Path, Palette]]:
-    """The items whose mask is a file with a palette."""
+    """The items whose mask is a file with a palette; a ramp of greys, (i, i, i) for each id, says nothing."""
     for item, finding in sound:
-        if isinstance(item.label, MaskFile) and (palette := palette_of(item.label.path)):
-            yield (item, finding), item.label.path, palette
+        palette = palette_of(item.label.path) if isinstance(item.label, MaskFile) else []
+        if any(palette[i] != (i, i, i) for i in finding.ids if i < len(palette)):
+            yield (item, finding), item.label.files[0], palette
 
 
 def palette_of(path: Path) -> Palette:

@@ -39,7 +39,6 @@ def suspicions(survey: Survey, usable: Sequence[Found]) -> Iterator[Trouble]:
     yield from modes(usable)
     yield from repeated(usable)
     yield from nearly_the_same(usable)
-    yield from shared_groups(usable)
     yield from passed_over(survey)
 
 
@@ -151,6 +150,7 @@ def shared_groups(sound: Sequence[Found]) -> Iterator[Trouble]:
 def passed_over(survey: Survey) -> Iterator[Trouble]:
     """Files beside images and masks that are neither."""
     used = {path for item, _ in survey.found for path in (item.image, *item.label.files)}
+    used |= {Path(fault.partition(": ")[0]) for fault in survey.listing.faults}
     for folder in sorted({path.parent for path in used if path.parent.is_dir()}):
         for path in sorted(folder.iterdir()):
             hidden = path.name.startswith(".") or path.name in UNSEEN

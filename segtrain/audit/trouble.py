@@ -13,16 +13,23 @@ from typing import NamedTuple
 HEADINGS = (  # of sentences that say little without their numbers
     ("but its image has", "mask of another size than its image"),
     ("but most images have", "images of different channels or depth"),
-    ("but it has", "labels of another size than their image"),
-    ("more than", "too many pixels"),
+    ("pixels, but it has", "labels of another size than their image"),
+    ("pixels, more than", "too many pixels"),
     ("beyond the range", "values beyond the range"),
-    ("split must be one of", "unknown split"),
-    ("stands there already", "the same twice"),
     ("stands already in", "the same twice"),
     ("fields, but the header has", "rows with more or fewer fields than the header"),
+    ("not valid JSON", "not valid JSON"),
+    ("none of the categories", "unknown category"),
+    ("none of the images", "annotation of an unknown image"),
+    ("at least 3 are needed", "a polygon of less than 3 points"),
+    ("a box alone", "a box alone, which does not say which pixels"),
+    ("name the folder with data.layout.images", "no such image"),
 )
-PLACE = re.compile(r"^(line|row|column|image|annotation|object|shape) [^ :]+( \([^)]*\))?(, column \d+)?: ")
-NAMES = re.compile(r"""('[^']*'|"[^"]*"|\S*/\S*|\b[\w*-]+\.[A-Za-z]\w{1,4}\b|\b(?=\w*\d)(?=\w*[a-z])[0-9a-f]{6,}\b)""")
+PLACE = re.compile(r"^((line|row|column|image|mask|annotation|object|shape) [^ :]+( \([^)]*\))?(, column \d+)?: )+")
+WRONG = re.compile(r"^(\S+) must be .*\bgot ")
+NAMES = re.compile(
+    r"""('[^']*'|"[^"]*"|\S*/\S*|\b(?!data\.|task\.)[\w*-]+\.[A-Za-z]\w{1,4}\b|\b(?=\w*\d)(?=\w*[a-z])[0-9a-f]{6,}\b)"""
+)
 SETTING = re.compile(r"(?<![\w.])(?:data|task)(?:\.\w+)*=(?:'[^']*'|[^\s,;:()]+)")
 SETTINGS = re.compile(rf"{SETTING.pattern}(?: {SETTING.pattern})*")
 
@@ -57,11 +64,13 @@ def kind_of(sentence: str, root: Path) -> str:
     text = re.sub(rf"^{re.escape(str(root))}.*?(: | (?=line \d))", "", text)
     text = PLACE.sub("", text)
     for words, heading in HEADINGS:
-        if words in text:
+        if words in sentence:
             return heading
+    if wrong := WRONG.match(text):
+        return f"wrong {wrong[1]}"
     text = re.sub(rf"{re.escape(str(root))}.*", "", text)
     text = re.sub(r": \(\d.*", "", text)  # colours
     text = re.sub(r"\s*(\([^()]*(\([^()]*\)[^()]*)*\)|\[.*?\])", "", text)
     text = NAMES.sub("...", text)
     text = re.sub(r"\b\d[\d,.]*\b", "N", text)
-    return re.sub(r"(\.\.\.[\s,]*)+$", "", " ".join(text.split())).strip(" ,:")
+    return re.sub(r"([\s,:]|\.\.\.|\b(in|of|as)$)+$", "", " ".join(text.split())).strip(" ,:")

@@ -40,32 +40,30 @@ def next_steps(report: Report, config: DictConfig, words: Sequence[str]) -> list
         words: as typed, without those of check alone.
     """
     errors = [trouble for trouble in report.errors if trouble.kind != FOLLOWS] or list(report.errors)
-    kinds = {trouble.kind for trouble in errors}
-    again = ["segtrain", "check"]
-    common = settings_of(errors) if len(kinds) == 1 else []
-    lines = [
-        f"to mend {'them all' if len(errors) > 1 else 'it'}: {shlex.join([*again, *replaced(words, each)])}"
-        for each in common
-    ]
+    of_one_kind = len({trouble.kind for trouble in errors}) == 1
+    commands = [_check(words, setting) for setting in settings_of(errors)] if of_one_kind else []
+    first = f"to mend {'them all' if len(errors) > 1 else 'it'}: "
+    lines = [f"{first if place == 0 else 'or: '}{command}" for place, command in enumerate(commands)]
+    if report.faulty:
+        lines.append(_without_faulty(report, config, words, errors))
+    return lines or ["these errors are not those of single files: mend them and check again"]
+
+
+def _without_faulty(report: Report, config: DictConfig, words: Sequence[str], errors: Sequence[Trouble]) -> str:
+    """How to go on without the faulty files, with the settings that mend the errors of no file; or why not."""
     lost = what_is_lost(report)
-    if report.faulty and lost and config.exclude is None:
-        lines.append(f"without the faulty files {lost}: mend them and check again")
-    elif report.faulty and config.exclude is None:
-        others = [settings_of([one for one in errors if one.kind == kind]) for kind in _of_no_file(errors)]
-        rest = [word for found in others for word in found[:1]]
-        command = [*again, *replaced(words, *rest), "exclude=bad.txt"]
-        lines.append(f"to go on without these files: {shlex.join(command)}")
-    elif config.exclude is not None and report.faulty:
+    if config.exclude is not None:
         file = Path(str(config.exclude)).expanduser()
-        without = (
-            f"without them {lost}"
-            if lost
-            else f"without them: {shlex.join([*again, *replaced(words, f'data.exclude={file}')])}"
-        )
-        lines.append(f"{file} lists the faulty files; {without}")
-    elif not lines:
-        lines.append("these errors are not those of single files: mend them and check again")
-    return lines
+        without = f" {lost}" if lost else f": {_check(words, f'data.exclude={shlex.quote(str(file))}')}"
+        return f"{file} lists the faulty files; without them{without}"
+    if lost:
+        return f"without the faulty files {lost}: mend them and check again"
+    others = [settings_of([one for one in errors if one.kind == kind]) for kind in _of_no_file(errors)]
+    return f"to go on without these files: {_check(words, *(found[0] for found in others if found), 'exclude=bad.txt')}"
+
+
+def _check(words: Sequence[str], *settings: str) -> str:
+    return shlex.join(["segtrain", "check", *replaced(words, *settings)])
 
 
 def _of_no_file(errors: Sequence[Trouble]) -> list[str]:
@@ -81,6 +79,5 @@ def settings_of(errors: Sequence[Trouble]) -> list[str]:
 
 def replaced(words: Sequence[str], *settings: str) -> list[str]:
     """Words as typed, with settings (`key=value key=value`) in the place of what was said of the same keys."""
-    new = [word for setting in settings for word in shlex.split(setting)]
-    keys = {word.partition("=")[0] for word in new}
-    return [*(word for word in words if word.partition("=")[0] not in keys), *new]
+    new = {word.partition("=")[0]: word for setting in settings for word in shlex.split(setting)}
+    return list(dict.fromkeys([*(new.get(word.partition("=")[0], word) for word in words), *new.values()]))

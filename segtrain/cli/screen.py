@@ -111,7 +111,8 @@ def troubles(what: str, found: Sequence[Trouble]) -> str:
         shared = remedies.pop() if len(remedies) == 1 and len(members) > 1 else ""
         lines.append(f"  {kind}: {len(members)}{shared and '; '}{shared}")
         lines += [f"    {each.text.removesuffix(f'; {shared}') if shared else each.text}" for each in members[:MOST]]
-        lines += [f"    ... and {len(members) - MOST} more"] if len(members) > MOST else []
+        listed = "; exclude=bad.txt lists them all" if any(each.file for each in members) and what == "error" else ""
+        lines += [f"    ... and {len(members) - MOST} more{listed}"] if len(members) > MOST else []
     return "\n".join(lines)
 
 

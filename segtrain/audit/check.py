@@ -2,36 +2,35 @@
 
     survey (every file decoded)  ->  errors, which stop a training, and warnings  ->  facts of the training masks
 
-Errors are what training refuses, listed in full, and images that are in two splits. Sentences about files are grouped
-by what is left of them without names and numbers, so that a reader or layout need not say of which kind its own are.
+Errors are what training refuses, listed in full, and images that are in two splits (faults.py). All else is said of
+the images that can be used; what only follows from an error is not said.
 """
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from segtrain.audit.components import Facts, Size, measure
-from segtrain.audit.suspicions import Trouble, suspicions
+from segtrain.audit.faults import of_copies, of_files, of_ids, of_images, of_single_images
+from segtrain.audit.labels import label_suspicions
+from segtrain.audit.palettes import contradictions, odd_palettes
+from segtrain.audit.suspicions import shared_groups, suspicions
+from segtrain.audit.trouble import Trouble
 from segtrain.data.classes import ClassMap
-from segtrain.data.examples import where
-from segtrain.data.facts import by_split
+from segtrain.data.conventions import two_conventions
+from segtrain.data.facts import by_split, meaning
 from segtrain.data.files import FileData
 from segtrain.data.scan import Found, Progress
 from segtrain.data.source import DataSource
 from segtrain.data.splits import divide
 from segtrain.data.survey import Survey
-from segtrain.data.twins import leaks
 from segtrain.errors import UserError
-from segtrain.task import IGNORE
 
-BLURRED = 20  # unknown ids of one mask above which they come from smoothing
 NEEDED = ("train", "val")
-ORDER = {split: place for place, split in enumerate(("train", "val", "test"))}
 Bar = Callable[[str], Progress]  # what is done -> told how far it is
 
 
@@ -47,6 +46,8 @@ class Report:
         notes: how the data was read.
         facts: of the training split; None where it cannot be used.
         meaning: what each id of the files is: (ids, class), ignored ones as "ignored".
+        aside: images that cannot be used, of which the rest does not speak.
+        remaining: images of each split that are left without the faulty files, "" for no split.
     """
 
     name: str
@@ -56,11 +57,14 @@ class Report:
     notes: Sequence[str]
     facts: Facts | None
     meaning: Mapping[str, Sequence[int]]
+    aside: int = 0
+    remaining: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def faulty(self) -> list[Path]:
-        """Files that can be left out so that the others can be used."""
-        return sorted({trouble.file for trouble in self.errors if trouble.file is not None})
+    def faulty(self) -> dict[Path, str]:
+        """Files that can be left out so that the others can be used, each with the reason."""
+        found = {trouble.file: trouble.kind for trouble in self.errors if trouble.file is not None}
+        return dict(sorted(found.items()))
 
 
 def check_source(source: DataSource, crop: Size, bar: Bar) -> Report:
@@ -85,100 +89,75 @@ def check_files(data: FileData, request: Mapping[str, Any], crop: Size, bar: Bar
     Raises:
         UserError: no such folder, or nothing of the layout in it.
     """
-    survey = data.survey(bar("files"), anew=True)
-    errors: list[Trouble] = []
-    notes: list[str] = []
-    class_map: ClassMap | None = None
-    try:
-        found, notes = divide(survey.sound, survey.root, data.splitting())
-        survey = replace(survey, found=[*found, *((item, finding) for item, finding in survey.found if finding.fault)])
-    except UserError as error:
-        errors.append(Trouble("splits", str(error)))
-    errors += file_errors(survey)
-    try:
-        class_map = data.class_map(survey, by_split(survey.sound), request)
-    except UserError as error:
-        errors.append(Trouble("classes", str(error)))
-    usable = survey.sound
-    if class_map is not None:
-        errors += unknown_ids(usable, class_map)
-        usable = [found for found in usable if not class_map.unknown(found[1].ids)]
-    splits = by_split(usable)
-    errors += [
-        Trouble("empty split", f"{split} has no image that can be used") for split in NEEDED if split not in splits
-    ]
-    facts = None
-    if class_map is not None and "train" in splits:
+    survey, errors, notes = _divided(data, data.survey(bar("files"), anew=True))
+    undivided = bool(errors)
+    looked = _looked(data, survey, request, undivided)
+    errors = of_single_images([*errors, *looked.errors], survey)
+    splits, class_map, facts = by_split(looked.usable), looked.class_map, None
+    if class_map is not None and looked.settled and "train" in splits:
         train, channels = data.uncached(splits["train"], class_map), len(splits["train"][0][1].total)
         facts = measure(train.mask, train.sizes, channels, class_map.task, crop, bar("masks of train"))
+    warnings = list(suspicions(survey, looked.usable))
+    warnings += [] if undivided else shared_groups(looked.usable)
+    if class_map is not None and looked.settled:
+        warnings += label_suspicions(survey, looked.usable, class_map, facts)
+        warnings += odd_palettes(looked.usable, class_map) if data.colors is None and not data.rules.colors else []
     return Report(
-        name=data.name or data.folder.resolve().name,
-        counts={split: len(found) for split, found in splits.items()},
+        name=data.called,
+        counts={split: len(found) for split, found in splits.items()} or {"undivided": len(looked.usable)},
         errors=errors,
-        warnings=list(suspicions(survey, class_map)),
+        warnings=warnings,
         notes=[*survey.listing.notes, *notes, *([f"classes from {class_map.origin}"] if class_map else [])],
         facts=facts,
-        meaning=_meaning(survey, class_map) if class_map else {},
+        meaning=meaning(class_map, {i for _, finding in survey.sound for i in finding.ids}) if class_map else {},
+        aside=len(survey.found) - len(looked.usable),
+        remaining=_remaining(survey, {trouble.file for trouble in errors}),
     )
 
 
-def file_errors(survey: Survey) -> Iterator[Trouble]:
-    """What layout and readers refuse, and images that are in several splits."""
-    for sentence in survey.listing.faults:
-        path = Path(sentence.partition(": ")[0])
-        yield Trouble(kind_of(sentence, survey.root), sentence, path if path.is_file() or path.is_symlink() else None)
-    for item, finding in survey.found:
-        if finding.fault:
-            yield Trouble(kind_of(finding.fault, survey.root), finding.fault, item.image)
-    for group in leaks(survey.sound):
-        (first, _), *others = sorted(group, key=lambda found: (-ORDER.get(found[0].split, -1), found[0].id))
-        for item, _ in others:
-            sentence = f"{item.image}: the same image as {first.image}; leave it out of {item.split}"
-            yield Trouble("one image in two splits", sentence, item.image)
+class Looked(NamedTuple):
+    """What files and ids say: images without errors, the errors, the classes, and whether ids mean what is taken."""
+
+    usable: Sequence[Found]
+    errors: Sequence[Trouble]
+    class_map: ClassMap | None
+    settled: bool
 
 
-def kind_of(sentence: str, root: Path) -> str:
-    """What a sentence about a file says without files, numbers and remedy: "N x N pixels, but its image has N x N"."""
-    text = sentence.partition(";")[0]
-    text = re.sub(rf"^{re.escape(str(root))}.*?: ", "", text)
-    text = re.sub(rf"{re.escape(str(root))}.*", "", text)
-    text = re.sub(r": \(\d.*", "", text)  # colours
-    text = re.sub(r"\s*(\(.*\)|\[.*?\])", "", text)
-    return re.sub(r"\d+", "N", text).strip(" ,:")
+def _looked(data: FileData, survey: Survey, request: Mapping[str, Any], undivided: bool) -> Looked:
+    """Errors of files and ids; without splits nothing that follows from their absence."""
+    found = list(of_images(survey))
+    errors, class_map = list(of_files(survey)), None
+    if not undivided:
+        try:
+            class_map = data.class_map(survey, by_split(survey.sound), request)
+            found += of_ids(survey.sound, class_map, data.ignored)
+            found += contradictions(survey.sound, data.rules.colors)
+        except UserError as error:
+            if "train" in by_split(survey.sound):  # else it follows from that
+                errors.append(Trouble("classes", str(error)))
+    aside = {(item.split, item.id) for item, _ in found}
+    usable = [one for one in survey.sound if (one[0].split, one[0].id) not in aside]
+    errors += [*(trouble for _, trouble in found), *of_copies(survey.sound)]
+    odd = [] if class_map is None else two_conventions(usable, class_map)
+    errors += [Trouble("masks of two conventions", sentence) for sentence in odd]
+    if not undivided:
+        empty = [split for split in NEEDED if split not in by_split(usable)]
+        errors += [Trouble("empty split", f"{split} has no image that can be used") for split in empty]
+    return Looked(usable, errors, class_map, not odd)
 
 
-def unknown_ids(sound: Sequence[Found], class_map: ClassMap) -> Iterator[Trouble]:
-    """Masks with ids that are no class, with the number of pixels and what they may mean."""
-    known = [int(i) for i in range(len(class_map.table)) if not class_map.unknown([i])]
-    for item, finding in sound:
-        unknown = class_map.unknown(finding.ids)
-        if not unknown:
-            continue
-        pixels = sum(finding.ids[i] for i in unknown)
-        kind, remedy = "ids outside the classes", "declare them there, or ignore them with data.ignore_ids"
-        if len(unknown) > BLURRED:
-            kind = "mask that was smoothed"
-            remedy = "they look like the result of resizing or of JPEG; export the mask without smoothing"
-        elif unknown == [IGNORE] and set(finding.ids) <= {0, IGNORE}:
-            kind = "0 / 255 mask among ids"
-            remedy = (
-                f"if 255 is foreground here, save it as {known[1] if len(known) > 1 else 1}, if unlabelled add "
-                + ("data.ignore_ids=255")
-            )
-        listed = f"{unknown[:8]}{' and more' if len(unknown) > 8 else ''}"
-        sentence = (
-            f"{where(item)}: ids {listed} ({pixels} pixels) are none of the classes ({class_map.origin}); {remedy}"
-        )
-        yield Trouble(kind, sentence, item.image)
+def _divided(data: FileData, survey: Survey) -> tuple[Survey, list[Trouble], list[str]]:
+    """The survey with the splits as a training makes them, an error where it cannot, and notes."""
+    try:
+        found, notes = divide(survey.sound, survey.root, data.splitting())
+    except UserError as error:
+        return survey, [Trouble("splits", str(error))], []
+    faulty = [(item, finding) for item, finding in survey.found if finding.fault]
+    return replace(survey, found=[*found, *faulty]), [], notes
 
 
-def _meaning(survey: Survey, class_map: ClassMap) -> dict[str, list[int]]:
-    """Ids of the files by class, those that occur or are declared; the ignored ones last."""
-    task = class_map.task
-    names = ["background", *task.names] if task.mode == "binary" else list(task.names)
-    seen = {i for _, finding in survey.sound for i in finding.ids}
-    meaning: dict[str, list[int]] = defaultdict(list)
-    for index, name in enumerate(names):
-        meaning[name] = [int(i) for i in (class_map.table == index).nonzero()[0]]
-    ignored = [int(i) for i in (class_map.table == task.ignore_index).nonzero()[0] if int(i) in seen]
-    return dict(meaning) | ({"ignored": ignored} if ignored else {})
+def _remaining(survey: Survey, out: Collection[Path | None]) -> dict[str, int]:
+    """Images of each split that need none of the files; "" stands for no split."""
+    kept = [item.split for item, _ in survey.found if not any(file in out for file in (item.image, *item.label.files))]
+    return dict(Counter(kept))

@@ -78,6 +78,11 @@ class Facts:
     crop: Size
 
 
+def has_background(task: Task) -> bool:
+    """Whether a task has pixels that are of no class, or of one that is called so."""
+    return task.mode != "multiclass" or task.names[0] == "background"
+
+
 class Look(NamedTuple):
     """One class in one mask: areas [n], extents [n], mean distance to the outside (pixels), share of crops."""
 

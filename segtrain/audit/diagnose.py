@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, NamedTuple
 
-from segtrain.audit.components import ClassFacts, Facts
+from segtrain.audit.components import ClassFacts, Facts, has_background
 from segtrain.task import ClassStats, Task
 
 RARE = 0.05  # share of foreground below which easy background is most of what cross entropy sees
@@ -142,9 +142,15 @@ def crop_side(facts: Facts) -> Advice:
     extent = max((found.extent for found in foreground(facts)), default=0)
     wanted = math.ceil(AROUND * extent / STEP) * STEP
     side = min(max(wanted, LEAST_CROP), cap)
-    rule = f"{AROUND} x the extent of large objects ({extent} px) in whole strides of {STEP}: {wanted}"
-    limit = "" if side == wanted else f"; at least {LEAST_CROP}, at most the images' {shorter:g} and {MOST_CROP}"
-    return Advice("crop", f"crop={side}", f"{rule}{limit}", {"crop": side})
+    rule = f"{AROUND} x the extent of large objects ({extent} px) in whole strides of {STEP}"
+    if side == wanted:
+        reason = rule
+    elif side == cap:
+        limit = f"the shorter side of the usual image ({shorter:g} px) in whole strides of {STEP}"
+        reason = f"{limit if cap < MOST_CROP else f'{MOST_CROP} at most'}; {rule} would be {wanted}"
+    else:
+        reason = f"{LEAST_CROP} at least; {rule} would be {wanted}"
+    return Advice("crop", f"crop={side}", reason, {"crop": side})
 
 
 def batch_size(crop: int) -> Advice:
@@ -178,7 +184,7 @@ def hints(facts: Facts) -> list[Advice]:
             )
             advice.append(Advice("thin structures", "try loss=cldice", reason))
     share = facts.empty / len(facts.sizes)
-    if share >= EMPTY:
+    if share >= EMPTY and has_background(facts.task):
         reason = (
             f"{_percent(share)} of the images have no foreground; val/iou sums over all images, val_image/iou leaves "
             "out those that are empty in truth and prediction, unless metrics.empty_score=1 counts them as right"
@@ -189,7 +195,7 @@ def hints(facts: Facts) -> list[Advice]:
 
 def foreground(facts: Facts) -> list[ClassFacts]:
     """The classes that occur, without the background of a multiclass task."""
-    first = 1 if facts.task.mode == "multiclass" and facts.task.names[0] == "background" else 0
+    first = 1 if facts.task.mode == "multiclass" and has_background(facts.task) else 0
     return [found for found in facts.classes[first:] if found.objects]
 
 

@@ -1,4 +1,4 @@
-"""What looks wrong in a data set without stopping a training: each function below gives warnings of one kind."""
+"""What looks wrong with images and folders without stopping a training: each function gives warnings of one kind."""
 
 from __future__ import annotations
 
@@ -6,59 +6,40 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
-from segtrain.data.classes import ClassMap
-from segtrain.data.examples import where
-from segtrain.data.facts import by_split
+from segtrain.audit.trouble import Trouble, kind_of
 from segtrain.data.scan import Found
 from segtrain.data.survey import Survey
 from segtrain.data.twins import identical, is_flat, near_twins
 from segtrain.decode.headers import open_image
 from segtrain.decode.readers import IMAGE_SUFFIXES
 from segtrain.errors import UserError
-from segtrain.task import IGNORE
 
 SMALL_SIDE = 32  # pixels: what a net of depth 5 has as its stride; less is mostly padding
 LONG = 8  # length / height of an image above which a square crop sees a strip
 OUTLIER = 16  # times the usual area
-MOSTLY = 0.9  # share of ignored pixels from which a mask says next to nothing
-HALF = 0.5  # share of ignored pixels of a training set from which it is worth a word
-RARE_PIXELS = 100  # of a class in all training masks: fewer are as likely a slip of the pen
+DEEPEST = 65535  # the value that becomes 1 in images of 16 bits
+RANGES = (255, 1023, 4095, 16383)  # largest values of 8, 10, 12 and 14 bits
+TOLERANCE = 0.01  # of a value that was a whole number before it was divided, in float32
 UNSEEN = ("Thumbs.db", "desktop.ini")  # what systems leave in folders, beside names that begin with a dot
 
 
-class Trouble(NamedTuple):
-    """Something wrong or suspicious.
+def suspicions(survey: Survey, usable: Sequence[Found]) -> Iterator[Trouble]:
+    """All warnings about images and folders, kind after kind.
 
-    kind: a few words, the same for all of its kind.
-    text: a sentence with file and value.
-    file: the one to leave out so that the rest can be used; None where that is no remedy.
+    Args:
+        survey: of all files.
+        usable: the images without errors.
     """
-
-    kind: str
-    text: str
-    file: Path | None = None
-
-
-def suspicions(survey: Survey, class_map: ClassMap | None) -> Iterator[Trouble]:
-    """All warnings about a data set, kind after kind."""
-    sound = survey.sound
     for warning in survey.listing.warnings:
-        yield Trouble("left out", warning)
-    yield from odd_sizes(sound)
-    yield from flat_images(sound)
-    yield from modes(sound)
-    yield from repeated(sound)
-    yield from nearly_the_same(sound)
-    yield from shared_groups(sound)
+        yield Trouble(kind_of(warning, survey.root), warning)
+    yield from odd_sizes(usable)
+    yield from flat_images(usable)
+    yield from unused_depth(usable)
+    yield from modes(usable)
+    yield from repeated(usable)
+    yield from nearly_the_same(usable)
     yield from passed_over(survey)
-    if class_map is not None:
-        usable = [(item, finding) for item, finding in sound if not class_map.unknown(finding.ids)]
-        yield from one_value(usable, class_map)
-        yield from ignored(usable, class_map)
-        yield from two_conventions(usable, class_map)
-        yield from missing_classes(usable, class_map)
 
 
 def odd_sizes(sound: Sequence[Found]) -> Iterator[Trouble]:
@@ -91,6 +72,19 @@ def flat_images(sound: Sequence[Found]) -> Iterator[Trouble]:
             yield Trouble("image of one colour", f"{item.image}: all pixels are {color}", item.image)
 
 
+def unused_depth(sound: Sequence[Found]) -> Iterator[Trouble]:
+    """16-bit images that use the range of 8, 10, 12 or 14 bits alone: to a net they are nearly black."""
+    highest = [max(finding.high) * DEEPEST for _, finding in sound if finding.depth != "uint8"]
+    whole = all(abs(value - round(value)) < TOLERANCE for value in highest)
+    if not highest or len(highest) < len(sound) or not whole:  # not integers: floats, or in a declared range
+        return
+    most = round(max(highest))
+    fitting = next((limit for limit in RANGES if most <= limit), None)
+    if most and fitting is not None:
+        sentence = f"the largest value of all images is {most} of {DEEPEST}; set data.value_range={fitting}"
+        yield Trouble("values in a small part of their range", sentence)
+
+
 def modes(sound: Sequence[Found]) -> Iterator[Trouble]:
     """Images and masks stored in another way than the most: grey among colour, 16 bits among 8, a palette."""
     for what, paths in (
@@ -98,12 +92,16 @@ def modes(sound: Sequence[Found]) -> Iterator[Trouble]:
         ("mask", {path for item, _ in sound for path in item.label.files if path.suffix.lower() in IMAGE_SUFFIXES}),
     ):
         mode_of = {path: mode for path in sorted(paths) if (mode := _mode(path))}
-        usual = Counter(mode_of.values()).most_common(1)
+        counts = Counter(mode_of.values()).most_common()
+        kind = f"{what}s stored in different ways"
+        if counts and 2 * counts[0][1] <= len(mode_of):  # none is usual
+            listed = ", ".join(f"{mode} ({number})" for mode, number in counts)
+            yield Trouble(kind, f"the modes of the {what}s are {listed}")
+            continue
         for path, mode in mode_of.items():
-            if mode != usual[0][0]:
+            if mode != counts[0][0]:
                 note = "; its palette indices are the ids" if (what, mode) == ("mask", "P") else ""
-                sentence = f"{path}: mode {mode}, where most {what}s have {usual[0][0]}{note}"
-                yield Trouble(f"{what}s stored in different ways", sentence)
+                yield Trouble(kind, f"{path}: mode {mode}, where most {what}s have {counts[0][0]}{note}")
 
 
 def _mode(path: Path) -> str:
@@ -119,7 +117,7 @@ def repeated(sound: Sequence[Found]) -> Iterator[Trouble]:
     """Identical images within a split; with different masks where so."""
     for group in identical(sound):
         if len({item.split for item, _ in group}) > 1:
-            continue  # an error, see check.py
+            continue  # an error, see faults.py
         (first, seen), *others = group
         for item, finding in others:
             if finding.ids == seen.ids:
@@ -152,76 +150,9 @@ def shared_groups(sound: Sequence[Found]) -> Iterator[Trouble]:
 def passed_over(survey: Survey) -> Iterator[Trouble]:
     """Files beside images and masks that are neither."""
     used = {path for item, _ in survey.found for path in (item.image, *item.label.files)}
+    used |= {Path(fault.partition(": ")[0]) for fault in survey.listing.faults}
     for folder in sorted({path.parent for path in used if path.parent.is_dir()}):
         for path in sorted(folder.iterdir()):
             hidden = path.name.startswith(".") or path.name in UNSEEN
             if not hidden and path not in used and path.suffix.lower() not in IMAGE_SUFFIXES and path.is_file():
                 yield Trouble("file that is passed over", f"{path}: {path.suffix or 'no ending'} is not read")
-
-
-def one_value(sound: Sequence[Found], class_map: ClassMap) -> Iterator[Trouble]:
-    """Masks that hold one class and nothing else; where that is the background, they are empty, which is usual."""
-    for item, finding in sound:
-        (first, *more) = finding.ids
-        if not more and int(class_map.table[first]) not in (0, class_map.task.ignore_index):
-            yield Trouble("mask of one value", f"{where(item)}: all pixels are {first}", item.image)
-
-
-def ignored(sound: Sequence[Found], class_map: ClassMap) -> Iterator[Trouble]:
-    """Masks and training sets without labels for the most part."""
-    shares = {}
-    for item, finding in sound:
-        pixels = finding.size[0] * finding.size[1]
-        out = sum(n for i, n in finding.ids.items() if class_map.table[i] == class_map.task.ignore_index)
-        shares[item.split, item.id] = (out, pixels)
-        if out >= MOSTLY * pixels:
-            yield Trouble("mask without labels", f"{where(item)}: {out / pixels:.0%} of it is ignored", item.image)
-    training = [counts for (split, _), counts in shares.items() if split == "train"]
-    out, pixels = (sum(column) for column in zip(*training, strict=True)) if training else (0, 1)
-    if out > HALF * pixels:
-        yield Trouble("few labels", f"{out / pixels:.0%} of the training pixels are ignored; is that meant?")
-
-
-def two_conventions(sound: Sequence[Found], class_map: ClassMap) -> Iterator[Trouble]:
-    """Masks of 0 and 255 in a data set where 255 is ignored: there it may have been meant as foreground."""
-    if class_map.table[IGNORE] != class_map.task.ignore_index:
-        return
-    for item, finding in sound:
-        if set(finding.ids) == {0, IGNORE}:
-            share = finding.ids[IGNORE] / (finding.size[0] * finding.size[1])
-            sentence = (
-                f"{where(item)}: holds 0 and 255 alone, and 255 ({share:.0%} of it) is ignored here; if it is "
-                "foreground in this file, save it as the id of its class"
-            )
-            yield Trouble("0 / 255 mask among ids", sentence, item.image)
-
-
-def missing_classes(sound: Sequence[Found], class_map: ClassMap) -> Iterator[Trouble]:
-    """Classes that a split has no pixel of, or the training set next to none."""
-    counts = {split: _by_class(found, class_map) for split, found in by_split(sound).items()}
-    training = counts.get("train", {})
-    first = 1 if class_map.task.mode == "binary" else 0
-    for index, name in enumerate(class_map.task.names, first):
-        images, pixels = training.get(index, (0, 0))
-        elsewhere = [split for split, found in counts.items() if split != "train" and index in found]
-        if not images and elsewhere:
-            yield Trouble("class not in train", f"{name} occurs in {' and '.join(elsewhere)} but not in train")
-        elif not images:
-            yield Trouble("class that never occurs", f"{name} has no pixel in any mask ({class_map.origin})")
-        elif images == 1 or pixels < RARE_PIXELS:
-            sentence = f"{name} has {pixels} pixels in {images} image{'s' * (images > 1)} of train"
-            yield Trouble("class with few labels", sentence)
-        for split in counts:
-            if images and split != "train" and index not in counts[split]:
-                yield Trouble("class not in every split", f"{name} occurs in train but not in {split}")
-
-
-def _by_class(found: Sequence[Found], class_map: ClassMap) -> dict[int, tuple[int, int]]:
-    """(images, pixels) of each class, by canonical id."""
-    counts: dict[int, tuple[int, int]] = {}
-    for _, finding in found:
-        for file_id, pixels in finding.ids.items():
-            index = int(class_map.table[file_id])
-            images, before = counts.get(index, (0, 0))
-            counts[index] = (images + 1, before + pixels)
-    return counts

@@ -13,6 +13,7 @@ from segtrain import checks
 from segtrain.cli import Arguments
 from segtrain.cli.compose import compose, show
 from segtrain.cli.conf import groups
+from segtrain.cli.remedies import can_go_on, next_steps, replaced
 from segtrain.cli.words import parse_overrides, quoted
 from segtrain.errors import UserError
 from segtrain.runs import clean_name, write_text
@@ -37,24 +38,48 @@ def check(arguments: Arguments) -> int:
     set_up_logging()
     report = look_through(config, arguments.allow)
     words = [word for word in arguments.overrides if word.partition("=")[0] not in OWN]
-    typed = {word.partition("=")[0] for word in words}
     advice = [each for each in diagnose(report.facts) if is_offered(each, config)] if report.facts else []
     print(screen(report, advice), end="\n\n")
     if report.errors:
-        print("\n".join(without_faulty(report, config, words)))
-    if config.write is not None and advice:
-        words, rest = written(config, choices, words, [each for each in advice if not _is_typed(each, typed)])
-        file = write_experiment(Path(str(config.write)).expanduser(), report.name, rest)
-        print(f"{file} holds what is recommended, and your own settings")
-        folder = ["--config-dir", str(config.write), f"+experiment={file.stem}"]
-        command = ["segtrain", "train", *folder, *words]
-    else:
-        flags = [] if arguments.config_dir is None else ["--config-dir", arguments.config_dir]
-        command = ["segtrain", "train", *flags, *words]
-        command += [word for each in advice if not _is_typed(each, typed) for word in each.words]
-    if not report.errors:
-        print(f"to train: {shlex.join(command)}")
+        print("\n".join(next_steps(report, config, words)))
+        if config.exclude is not None and report.faulty:
+            file = write_faulty(report, config)
+            config.data.exclude = str(file)
+            words = replaced(words, f"data.exclude={shlex.quote(str(file))}")
+    if not report.errors or (config.exclude is not None and can_go_on(report)):
+        print(f"to train: {shlex.join(training(config, choices, words, advice, arguments, report.name))}")
+    elif config.write is not None:
+        print(f"{config.write}: nothing is written there while there are errors")
     return int(bool(report.errors))
+
+
+def training(
+    config: DictConfig,
+    choices: Mapping[str, str],
+    words: Sequence[str],
+    advice: Sequence[Advice],
+    arguments: Arguments,
+    name: str,
+) -> list[str]:
+    """The command that trains with what is recommended, which is written to a file where asked for.
+
+    Args:
+        config: composed.
+        choices: option chosen in each group.
+        words: of a training, as typed.
+        advice: what is recommended.
+        arguments: as typed.
+        name: of the data set.
+    """
+    typed = {word.partition("=")[0] for word in words}
+    new = [each for each in advice if not _is_typed(each, typed)]
+    if config.write is None or not advice:
+        flags = [] if arguments.config_dir is None else ["--config-dir", arguments.config_dir]
+        return ["segtrain", "train", *flags, *words, *(word for each in new for word in each.words)]
+    rest, text = written(config, choices, words, new)
+    file = write_experiment(Path(str(config.write)).expanduser(), name, text)
+    print(f"{file} holds what is recommended, and your own settings")
+    return ["segtrain", "train", "--config-dir", str(config.write), f"+experiment={file.stem}", *rest]
 
 
 def look_through(config: DictConfig, allow: Sequence[str]) -> Report:
@@ -84,24 +109,19 @@ def _is_typed(advice: Advice, typed: set[str]) -> bool:
     return bool(typed & (keys | ({"loss"} if advice.loss else set())))
 
 
-def without_faulty(report: Report, config: DictConfig, words: Sequence[str]) -> list[str]:
-    """How to go on in spite of errors; the list of faulty files is written where asked for.
+def write_faulty(report: Report, config: DictConfig) -> Path:
+    """Write the list of faulty files, and of those that are left out already; where it is.
 
     Raises:
         UserError: it cannot be written.
     """
     from segtrain.data.exclude import read_excluded, write_excluded
 
-    if not report.faulty:
-        return ["these errors are not those of single files: mend them and check again"]
-    again = ["segtrain", "check", *(word for word in words if not word.startswith("data.exclude="))]
-    if config.exclude is None:
-        return [f"to go on without these files: {shlex.join([*again, 'exclude=bad.txt'])}"]
     root, file = Path(str(config.data.root)).expanduser(), Path(str(config.exclude)).expanduser()
     before = config.data.get("exclude")
     known = [] if before is None else [root / name for name in read_excluded(Path(str(before)).expanduser())]
-    number = write_excluded(file, root, [*known, *report.faulty])
-    return [f"{file} lists {number} files; without them: {shlex.join([*again, f'data.exclude={file}'])}"]
+    write_excluded(file, root, dict.fromkeys(known, "") | report.faulty)
+    return file
 
 
 def written(

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from segtrain.audit.components import has_background
 from segtrain.console import listed
 
 if TYPE_CHECKING:
     from segtrain.audit.check import Report
     from segtrain.audit.components import ClassFacts, Facts
     from segtrain.audit.diagnose import Advice
-    from segtrain.audit.suspicions import Trouble
+    from segtrain.audit.trouble import Trouble
 
 MOST = 20  # troubles of one kind that are listed
 WIDTH = 110
@@ -26,13 +27,15 @@ WIDTH = 110
 def screen(report: Report, advice: Sequence[Advice]) -> str:
     """The whole text, without what to type next."""
     parts = [found(report), troubles("error", report.errors), troubles("warning", report.warnings)]
-    return "\n\n".join(part for part in [*parts, diagnosis(advice)] if part)
+    of = f"the {len(report.facts.sizes)} training images without errors" if report.facts and report.aside else ""
+    return "\n\n".join(part for part in [*parts, diagnosis(advice, of)] if part)
 
 
 def found(report: Report) -> str:
     """Images, sizes, ids and a table of the classes."""
     counts = ", ".join(f"{number} {split}" for split, number in report.counts.items()) or "no"
-    lines = [f"{report.name}: {counts} images"]
+    without = f" without errors (of {sum(report.counts.values()) + report.aside})" if report.aside else ""
+    lines = [f"{report.name}: {counts} images{without}"]
     if report.notes:
         lines[0] += f" ({'; '.join(report.notes)})"
     if report.meaning:
@@ -42,11 +45,17 @@ def found(report: Report) -> str:
     facts = report.facts
     lines += [
         f"train   {_sizes(facts)}, {facts.channels} channel{'s' * (facts.channels > 1)}",
-        f"labels  {facts.task.mode}; {facts.labelled:.1%} of the pixels have one; {facts.empty} of {len(facts.sizes)} "
-        f"images ({facts.empty / len(facts.sizes):.1%}) have no foreground",
+        f"labels  {facts.task.mode}; {facts.labelled:.1%} of the pixels have one{_empty(facts)}",
         class_table(facts, report.meaning),
     ]
     return "\n".join(lines)
+
+
+def _empty(facts: Facts) -> str:
+    """How many images have no foreground; "" where no class is background."""
+    if not has_background(facts.task):
+        return ""
+    return f"; {facts.empty} of {len(facts.sizes)} images ({facts.empty / len(facts.sizes):.1%}) have no foreground"
 
 
 def class_table(facts: Facts, meaning: Mapping[str, Sequence[int]]) -> str:
@@ -90,26 +99,29 @@ def _sizes(facts: Facts) -> str:
 
 
 def troubles(what: str, found: Sequence[Trouble]) -> str:
-    """Errors or warnings by kind, at most MOST of each."""
+    """Errors or warnings by kind, at most MOST of each; a remedy that all of a kind share is said once."""
     if not found:
         return f"no {what}s"
-    kinds: dict[str, list[str]] = defaultdict(list)
+    kinds: dict[str, list[Trouble]] = defaultdict(list)
     for trouble in found:
-        kinds[trouble.kind].append(trouble.text)
+        kinds[trouble.kind].append(trouble)
     lines = [f"{len(found)} {what}{'s' * (len(found) > 1)}"]
-    for kind, sentences in kinds.items():
-        lines.append(f"  {kind}: {len(sentences)}")
-        lines += [f"    {sentence}" for sentence in sentences[:MOST]]
-        lines += [f"    ... and {len(sentences) - MOST} more"] if len(sentences) > MOST else []
+    for kind, members in kinds.items():
+        remedies = {trouble.remedy for trouble in members}
+        shared = remedies.pop() if len(remedies) == 1 and len(members) > 1 else ""
+        lines.append(f"  {kind}: {len(members)}{shared and '; '}{shared}")
+        lines += [f"    {each.text.removesuffix(f'; {shared}') if shared else each.text}" for each in members[:MOST]]
+        listed = "; exclude=bad.txt lists them all" if any(each.file for each in members) and what == "error" else ""
+        lines += [f"    ... and {len(members) - MOST} more{listed}"] if len(members) > MOST else []
     return "\n".join(lines)
 
 
-def diagnosis(advice: Sequence[Advice]) -> str:
-    """Each recommendation with its reason."""
+def diagnosis(advice: Sequence[Advice], of: str = "") -> str:
+    """Each recommendation with its reason; `of` says what it is made from, where that is not all."""
     if not advice:
         return ""
     width = max(len(each.what) for each in advice)
-    lines = ["diagnosis"]
+    lines = ["diagnosis" + (of and f", from {of}")]
     for each in advice:
         lines.append(f"  {each.what:{width}}  {each.value}")
         lines += textwrap.wrap(

@@ -27,7 +27,6 @@ from segtrain.task import IGNORE, Color, Task
 UNKNOWN = -1
 NOTHING = -2  # in multilabel: none of the classes
 LARGEST_ID = 65535
-MOST_UNDECLARED = 64  # more ids than that come from smoothing, not from a person
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Declared:
         mode: of the task, where stated.
         origin: where this stands, for messages.
         ground: id of the pixels where no object is, for labels that are objects; multilabel has no class for it.
+        inferred: whether it is concluded from the ids of the masks alone.
     """
 
     classes: Sequence[FileClass]
@@ -56,6 +56,7 @@ class Declared:
     mode: str | None = None
     origin: str = "the ids of the training masks"
     ground: int | None = None
+    inferred: bool = False
 
     @property
     def colors(self) -> dict[Color, int]:
@@ -66,11 +67,21 @@ class Declared:
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Task and lookup table from file ids to canonical ids (uint8)."""
+    """Task and lookup table from file ids to canonical ids (uint8).
+
+    Args:
+        task: as found or asked for.
+        table: canonical id of each id of the files, UNKNOWN or NOTHING.
+        origin: where the classes are from, for messages.
+        inferred: whether the classes are concluded from the ids of the masks alone.
+        guessed: ids that are taken as ignored though nobody said so.
+    """
 
     task: Task
     table: npt.NDArray[np.int16]
     origin: str
+    inferred: bool = False
+    guessed: Collection[int] = frozenset()
 
     def unknown(self, ids: Collection[int]) -> list[int]:
         """Those of the ids that are neither a class nor ignored."""
@@ -177,30 +188,6 @@ def _rgb(values: Sequence[Any] | None) -> Color | None:
     return None if values is None else (int(values[0]), int(values[1]), int(values[2]))
 
 
-def declared_from_ids(ids: Collection[int], num_classes: int | None) -> Declared:
-    """Classes from the union of the ids of all training masks (or from the number asked for).
-
-    {0, 255} alone is background and foreground; beside other ids 255 means ignored.
-
-    Raises:
-        UserError: a single id, which leaves nothing to learn.
-    """
-    found = sorted(ids)
-    if num_classes not in (None, 1) and found != [0, IGNORE]:  # 1 is what a binary task has: two ids
-        return Declared([FileClass(i, f"class_{i}") for i in range(num_classes or 0)], {IGNORE})
-    ignored = {IGNORE} if IGNORE in found and found != [0, IGNORE] else set()
-    real = [i for i in found if i not in ignored]
-    if len(real) < 2:
-        raise UserError(f"the training masks hold only the ids {found}: at least two classes are needed to learn from")
-    if len(real) > MOST_UNDECLARED:
-        raise UserError(
-            f"the training masks hold {len(real)} different ids: they look like resized or grey-level pictures; "
-            "save class ids without smoothing, or list the classes in classes.txt"
-        )
-    names = ["background", "foreground"] if len(real) == 2 else [f"class_{i}" for i in real]
-    return Declared([FileClass(i, name) for i, name in zip(real, names, strict=True)], ignored)
-
-
 def build_class_map(
     declared: Declared,
     request: Mapping[str, Any],
@@ -233,7 +220,8 @@ def build_class_map(
     table[sorted(ignored)] = task.ignore_index
     for index, (_, members) in enumerate(groups):
         table[[c.id for c in members]] = index
-    return ClassMap(task, table, declared.origin)
+    guessed = frozenset(declared.ignored) - {int(i) for i in ignore_ids} if declared.inferred else frozenset()
+    return ClassMap(task, table, declared.origin, declared.inferred, guessed)
 
 
 Groups = list[tuple[str, list[FileClass]]]

@@ -1,19 +1,20 @@
 """Files that are left out: `data.exclude=FILE`, a text file with one path a line, relative to data.root.
 
-A folder stands for all that lies below it; what follows a # at the begin of a line is a comment. `segtrain check`
-writes such a file.
+A folder stands for all that lies below it; a line that begins with # is a comment, and so is what follows a tab and #
+behind a path. `segtrain check` writes such a file, with the reasons as comments.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from segtrain.data.listing import Item, Listing
 from segtrain.errors import UserError
 
+COMMENT = "\t# "
 SHOWN = 5  # lines that match nothing, in one sentence
 
 
@@ -30,16 +31,23 @@ def read_excluded(file: Path) -> list[str]:
         raise UserError(f"data.exclude={file}: cannot be read ({reason}); give a text file with one path a line") from (
             error
         )
-    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    paths = [line.partition(COMMENT)[0].strip() for line in lines if not line.startswith("#")]
+    return [path for path in paths if path]
 
 
-def write_excluded(file: Path, root: Path, paths: Iterable[Path]) -> int:
+def write_excluded(file: Path, root: Path, paths: Mapping[Path, str]) -> int:
     """Write such a list; returns the number of its lines.
+
+    Args:
+        file: to write.
+        root: the folder of the data.
+        paths: what to leave out, each with the reason, "" for none.
 
     Raises:
         UserError: it cannot be written.
     """
-    lines = sorted({Path(os.path.relpath(path, root)).as_posix() for path in paths})
+    reasons = {Path(os.path.relpath(path, root)).as_posix(): reason for path, reason in paths.items()}
+    lines = [f"{path}{COMMENT}{reason}" if reason else path for path, reason in sorted(reasons.items())]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from segtrain.data.classes import ClassMap
 from segtrain.data.examples import where
@@ -14,6 +14,8 @@ from segtrain.data.scan import SHOWN, Finding, Found
 from segtrain.decode.reading import Reading
 from segtrain.seeds import derive
 from segtrain.task import ClassStats
+
+SOME = 8  # classes whose ids are named in one line
 
 Splits = Mapping[str, Sequence[Found]]
 
@@ -27,15 +29,23 @@ def by_split(found: Iterable[Found]) -> dict[str, list[Found]]:
     return {split: members for split, members in splits.items() if members}
 
 
-def mixed(found: Sequence[Found]) -> list[str]:
-    """A sentence for each image whose channels or depth are not those of most."""
+def mixed(found: Sequence[Found]) -> list[tuple[Item, str]]:
+    """Each image whose channels or depth are not those of most, with a sentence."""
     kinds = Counter((len(finding.total), finding.depth) for _, finding in found)
     if len(kinds) < 2:
         return []
     usual = kinds.most_common(1)[0][0]
     return [
-        f"{item.image}: {len(finding.total)} channels of {finding.depth}, but most images have {usual[0]} of "
-        f"{usual[1]}; all must have the same: convert it, or set data.channels=rgb where only the channels differ"
+        (
+            item,
+            f"{item.image}: {len(finding.total)} channels of {finding.depth}, but most images have {usual[0]} of "
+            f"{usual[1]}; "
+            + (
+                "set data.channels=rgb, or save all with equally many"
+                if finding.depth == usual[1]
+                else f"save it with {'8 bits' if usual[1] == 'uint8' else 'as many bits as the others'}"
+            ),
+        )
         for item, finding in found
         if (len(finding.total), finding.depth) != usual
     ]
@@ -59,8 +69,13 @@ def unknown_ids(found: Iterable[Found], class_map: ClassMap) -> list[str]:
         f"{where(item)}: ids {unknown} are none of the classes ({class_map.origin}); "
         "declare them there, or ignore them with data.ignore_ids"
         for item, finding in found
-        if (unknown := class_map.unknown({*finding.ids, *(i for ids, _ in finding.shared for i in ids)}))
+        if (unknown := unknown_in(finding, class_map))
     ]
+
+
+def unknown_in(finding: Finding, class_map: ClassMap) -> list[int]:
+    """The ids of a label, those below others included, that are none of the classes."""
+    return class_map.unknown({*finding.ids, *(i for ids, _ in finding.shared for i in ids)})
 
 
 def class_stats(findings: Sequence[Finding], class_map: ClassMap) -> ClassStats:
@@ -87,6 +102,22 @@ def ids_noted(training: Sequence[Finding], stats: ClassStats) -> list[str]:
         return []
     ids = sorted({i for finding in training for i in finding.ids})
     return [f"the training masks hold the ids {', '.join(map(str, ids[:SHOWN]))}{', ...' if len(ids) > SHOWN else ''}"]
+
+
+def meaning(class_map: ClassMap, seen: Collection[int]) -> dict[str, list[int]]:
+    """Ids of the files by class, declared ones too; last those that are ignored and were seen, as "ignored"."""
+    task = class_map.task
+    names = ["background", *task.names] if task.mode == "binary" else list(task.names)
+    ids = {name: [int(i) for i in (class_map.table == index).nonzero()[0]] for index, name in enumerate(names)}
+    ignored = sorted(i for i in seen if class_map.table[i] == task.ignore_index)
+    return ids | ({"ignored": ignored} if ignored else {})
+
+
+def ids_taken(training: Sequence[Finding], class_map: ClassMap) -> str:
+    """Which ids are taken for what: "0 = background, 128 = foreground, 255 = ignored"; the first SOME and the last."""
+    found = meaning(class_map, {i for finding in training for i in finding.ids})
+    said = [f"{','.join(map(str, ids[:SOME])) or '-'} = {name}" for name, ids in found.items()]
+    return ", ".join(said if len(said) <= SOME + 1 else [*said[:SOME], "...", said[-1]])
 
 
 def fingerprint(splits: Splits, class_map: ClassMap, reading: Reading) -> str:

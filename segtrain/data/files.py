@@ -8,6 +8,7 @@ Settings that all layouts share stand here; conf/data/_files.yaml has their defa
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any
 
 from segtrain import checks
 from segtrain.data.cache import in_memory, on_disk
-from segtrain.data.classes import ClassMap, Declared, build_class_map, declared_from_ids, read_declared
+from segtrain.data.classes import ClassMap, Declared, build_class_map, read_declared
+from segtrain.data.conventions import declared_from_ids, two_conventions
 from segtrain.data.examples import FileExamples
 from segtrain.data.exclude import leave_out, read_excluded
 from segtrain.data.facts import (
@@ -25,6 +27,7 @@ from segtrain.data.facts import (
     dropped_alpha,
     fingerprint,
     ids_noted,
+    ids_taken,
     places_in,
     unknown_ids,
 )
@@ -41,6 +44,11 @@ from segtrain.decode.masks import MaskRules, color_ids
 from segtrain.decode.reading import Reading
 from segtrain.errors import UserError
 from segtrain.seeds import derive
+
+ADVICE = (
+    "`segtrain check` with the same data. settings lists all by kind and says what mends them; with exclude=bad.txt it "
+    "writes a list of faulty files, which a training leaves out with data.exclude=bad.txt"
+)
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,11 @@ class FileData:
         return Path(self.root).expanduser()
 
     @property
+    def called(self) -> str:
+        """Its name: as given, else that of the folder as it is typed, wherever a link leads."""
+        return self.name or Path(os.path.normpath(self.folder.absolute())).name
+
+    @property
     def ignored(self) -> Sequence[int]:
         """Ids of the files that carry no label."""
         if isinstance(self.ignore_ids, (int, str)):
@@ -203,15 +216,18 @@ class FileData:
                 raise UserError(f"{self.folder}: no train images; data.split=random makes splits of what is there")
             class_map = self.class_map(survey, splits, task)
         except UserError:
-            refuse(f"{self.folder}", survey.faults)  # what is wrong with the files comes before what follows from it
+            refuse(
+                f"{self.folder}", survey.faults, ADVICE
+            )  # what is wrong with the files comes before what follows from it
             raise
-        refuse(f"{self.folder}", survey.faults + unknown_ids(survey.sound, class_map))
+        odd = [*unknown_ids(survey.sound, class_map), *two_conventions(survey.sound, class_map)]
+        refuse(f"{self.folder}", survey.faults + odd, ADVICE)
         training = [finding for _, finding in splits["train"]]
         mean, std = mean_and_std(training)
         stats = class_stats(training, class_map)
         mark = fingerprint(splits, class_map, self.reading)
         return DataSource(
-            name=self.name or self.folder.resolve().name,
+            name=self.called,
             task=class_map.task,
             channels=len(mean),
             splits=self.examples(splits, class_map, mark),
@@ -224,7 +240,7 @@ class FileData:
                 *notes,
                 *dropped_alpha(survey.sound),
                 *overlap_note(training, class_map),
-                f"classes from {class_map.origin}",
+                f"classes from {class_map.origin}: {ids_taken(training, class_map)}",
                 *ids_noted(training, stats),
             ],
             dtype=training[0].depth,
@@ -246,7 +262,7 @@ class FileData:
 
     def _undeclared(self, splits: Splits, task: Mapping[str, Any]) -> Declared:
         ids = {i for _, finding in splits.get("train", ()) for i in finding.ids} - set(self.ignored)
-        return declared_from_ids(ids, task.get("num_classes"))
+        return declared_from_ids(ids, task.get("num_classes"), splits.get("train", ()))
 
     def examples(self, splits: Splits, class_map: ClassMap, mark: str) -> dict[str, Examples]:
         """The items of each split, with the cache that was asked for.

@@ -30,7 +30,7 @@ from segtrain.errors import UserError
 from segtrain.seeds import derive
 from segtrain.windows import Array, Window
 
-FORMAT = 4  # of the kept findings; raise it when a field changes its meaning
+FORMAT = 5  # of the kept findings; raise it when a field changes its meaning
 BAND = 2**24  # pixels that are looked at together, of files that can be decoded in parts
 SHOWN = 20  # faults listed in one message
 
@@ -45,6 +45,8 @@ class Finding:
         size: (height, width) in pixels; (0, 0) where the image is faulty.
         total: per channel, sum over the pixels of value / 255.
         squared: per channel, sum of its square.
+        low: per channel, smallest value, in [0, 1].
+        high: per channel, largest value.
         ids: pixels of each id in the mask; of objects that overlap, the one on top counts.
         shared: ids and number of the pixels of each combination, where objects of several ids overlap or could.
         places: (row, column) of up to PLACES pixels of each id, drawn at random: where to crop to meet it.
@@ -66,6 +68,8 @@ class Finding:
     depth: str = "uint8"
     transparent: bool = False
     shared: Sequence[tuple[Sequence[int], int]] = ()
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
 
     @property
     def combinations(self) -> list[tuple[Sequence[int], int]]:
@@ -122,10 +126,11 @@ def look(item: Item, rules: MaskRules, reading: Reading = DEFAULT) -> Finding:
         layers = item.label.layers(size, rules) if isinstance(item.label, Layered) else NO_LAYERS
     except UserError as error:
         return Finding(fault=str(error))
+    total, squared, low, high = (part.tolist() for part in tally.values)
     return Finding(
         size=size,
-        total=tally.total.tolist(),
-        squared=tally.squared.tolist(),
+        total=total,
+        squared=squared,
         ids=dict(sorted(tally.ids.items())),
         places=hidden_places(layers, derive(item.id)) | dict(sorted(tally.places.items())),
         digest=tally.digest,
@@ -133,6 +138,8 @@ def look(item: Item, rules: MaskRules, reading: Reading = DEFAULT) -> Finding:
         depth=str(image.dtype) if image.dtype == np.uint8 else "float32",
         transparent=transparent,
         shared=combinations_of(layers),
+        low=low,
+        high=high,
     )
 
 
@@ -219,8 +226,13 @@ def bands(header: Header, max_pixels: int = MAX_PIXELS) -> Iterator[Window | Non
         yield Window(top, 0, min(rows, height - top), width)
 
 
-def refuse(what: str, faults: Sequence[str]) -> None:
+def refuse(what: str, faults: Sequence[str], advice: str = "") -> None:
     """Raise one error that lists all faults (the first 20); do nothing where there are none.
+
+    Args:
+        what: they are of.
+        faults: a sentence for each.
+        advice: what to do about several, as a last line.
 
     Raises:
         UserError: there are faults.
@@ -231,7 +243,7 @@ def refuse(what: str, faults: Sequence[str]) -> None:
         raise UserError(faults[0])
     more = f"\n  ... and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     listed = "".join(f"\n  {fault}" for fault in faults[:SHOWN])
-    raise UserError(f"{what}: {len(faults)} faults:{listed}{more}")
+    raise UserError("\n".join(filter(None, (f"{what}: {len(faults)} faults:{listed}{more}", advice))))
 
 
 def mean_and_std(findings: Sequence[Finding]) -> tuple[list[float], list[float]]:
@@ -274,7 +286,7 @@ def _finding(fields: dict[str, Any]) -> Finding:
     ids = {int(i): int(n) for i, n in fields["ids"].items()}
     places = {int(i): [(y, x) for y, x in found] for i, found in fields["places"].items()}
     sums = (fields["total"], fields["squared"])
-    rest = {key: fields[key] for key in ("digest", "gist", "fault", "depth", "transparent")}
+    rest = {key: fields[key] for key in ("digest", "gist", "fault", "depth", "transparent", "low", "high")}
     shared = [(list(map(int, held)), int(pixels)) for held, pixels in fields["shared"]]
     return Finding((height, width), *sums, ids, places, **rest, shared=shared)
 

@@ -43,7 +43,7 @@ def _matches(found: Sequence[Found], root: Path, pattern: str) -> list[str]:
     matches = [re.search(pattern, text) for text in texts]
     missed = [text for text, match in zip(texts, matches, strict=True) if match is None]
     if missed:
-        raise UserError(f"data.group={pattern!r} matches nothing in {some(missed)}; it must match every image's path")
+        raise UserError(f"data.group='{pattern}' matches nothing in {some(missed)}; it must match every image's path")
     return [next((g for g in match.groups() if g is not None), match[0]) for match in matches if match]
 
 

@@ -29,7 +29,7 @@ class Survey:
     def faults(self) -> list[str]:
         """A sentence for each thing that is wrong with the files."""
         faulty = [finding.fault for _, finding in self.found if finding.fault]
-        return [*self.listing.faults, *faulty, *mixed(self.sound)]
+        return [*self.listing.faults, *faulty, *(sentence for _, sentence in mixed(self.sound))]
 
     @property
     def sound(self) -> list[Found]:

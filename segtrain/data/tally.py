@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,22 +22,34 @@ Place = tuple[int, int]
 Sums = npt.NDArray[np.float64]
 
 
+class Values(NamedTuple):
+    """Per channel of an image: sum of the values in [0, 1], sum of their squares, smallest and largest value."""
+
+    total: Sums
+    squared: Sums
+    low: Sums
+    high: Sums
+
+    def joined(self, other: Values) -> Values:
+        """Of two images together."""
+        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        return Values(self.total + other.total, self.squared + other.squared, low, high)
+
+
 class Tally:
-    """Sums, ids, places, digest and gist of an image that comes in bands of rows, from top to bottom.
+    """Values, ids, places, digest and gist of an image that comes in bands of rows, from top to bottom.
 
     Args:
         seed: of the random places.
 
     Attributes:
-        total: per channel, sum over the pixels of the value, in [0, 1].
-        squared: per channel, sum of its square.
+        values: of the image.
         ids: pixels of each id in the mask.
         places: (row, column) of up to PLACES pixels of each id, drawn at random.
     """
 
     def __init__(self, seed: int) -> None:
-        self.total: Sums = np.zeros(0)
-        self.squared: Sums = np.zeros(0)
+        self.values = Values(*[np.zeros(0)] * 4)
         self.ids: Counter[int] = Counter()
         self.places: dict[int, list[Place]] = {}
         self._random = np.random.default_rng(seed)
@@ -46,9 +58,8 @@ class Tally:
 
     def add(self, image: Array, mask: IdArray, top: int) -> None:
         """Count a band: image [h, W, C] and mask [h, W], whose first row is row `top` of the whole."""
-        total, squared = sums(image)
-        self.total = total if top == 0 else self.total + total
-        self.squared = squared if top == 0 else self.squared + squared
+        values = values_of(image)
+        self.values = values if top == 0 else self.values.joined(values)
         for index, (count, found) in places_of(mask, self._random).items():
             below = [(row + top, column) for row, column in found]
             self.places[index] = self._merged(self.places.get(index, []), self.ids[index], below, count)
@@ -80,14 +91,15 @@ class Tally:
         return np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex()
 
 
-def sums(image: Array) -> tuple[Sums, Sums]:
-    """Per channel of [H, W, C], the sum of the values in [0, 1] and of their squares, float64."""
+def values_of(image: Array) -> Values:
+    """What the values of an image [H, W, C] are, in [0, 1]."""
     if image.dtype != np.uint8:
         exact = image.reshape(-1, image.shape[2]).astype(np.float64)
-        return exact.sum(0), (exact**2).sum(0)
+        return Values(exact.sum(0), (exact**2).sum(0), exact.min(0), exact.max(0))
     levels = np.stack([histogram(image, channel) for channel in range(image.shape[2])])
     scale = np.arange(256) / 255
-    return levels @ scale, levels @ scale**2
+    low, high = (levels > 0).argmax(1), 255 - (levels[:, ::-1] > 0).argmax(1)
+    return Values(levels @ scale, levels @ scale**2, scale[low], scale[high])
 
 
 def histogram(image: Array, channel: int = 0) -> npt.NDArray[np.int64]:

@@ -43,10 +43,10 @@ class Twins(NamedTuple):
 
 
 def identical(found: Sequence[Found]) -> list[list[Found]]:
-    """Groups of items with the same pixels; images of one colour are left out."""
+    """Groups of items with the same pixels; images of one value are left out, whatever contrast the others have."""
     groups: dict[tuple[str, tuple[int, int]], list[Found]] = defaultdict(list)
     for item, finding in found:
-        if finding.digest and not is_flat(finding):
+        if finding.digest and finding.low != finding.high:
             groups[finding.digest, finding.size].append((item, finding))
     return [group for group in groups.values() if len(group) > 1]
 
@@ -67,7 +67,9 @@ def leak_warning(found: Sequence[Found]) -> list[str]:
 
 
 def is_flat(finding: Finding) -> bool:
-    """Whether an image has (nearly) one colour."""
+    """Whether an image has one colour; nearly one, of 8 bits: how much of a greater depth is used nobody says."""
+    if finding.depth != "uint8":
+        return finding.low == finding.high
     pixels = finding.size[0] * finding.size[1]
     mean, squared = np.asarray(finding.total) / pixels, np.asarray(finding.squared) / pixels
     return bool(np.all(squared - mean**2 < (FLAT / 255) ** 2))

@@ -166,6 +166,7 @@ def _contents(path: Path) -> str:
         with path.open("rb") as file:
             start = file.read(8)
         what = "a GIF, " if start.startswith(b"GIF8") else ""
-        return f"{what}{path.stat().st_size} bytes, starting with {start!r}"
+        shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in start)
+        return f"{what}{path.stat().st_size} bytes" + (shown and f", starting with {shown}")
     except OSError as error:
         return str(error.strerror)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segtrain.audit.check import Report, check_files, kind_of
-from segtrain.audit.suspicions import Trouble
+from segtrain.audit.check import Report, check_files
+from segtrain.audit.trouble import Trouble, kind_of
 from segtrain.cli import main
 from segtrain.cli.screen import MOST, troubles
 from segtrain.data.exclude import leave_out, read_excluded, write_excluded
@@ -70,7 +70,7 @@ def test_the_command_names_them_and_goes_on_without(
     assert "to train:" not in said
     assert main(typed(said, "to go on without these files: ")) == 1
     said = capsys.readouterr().out
-    listed = (tmp_path / "bad.txt").read_text().splitlines()
+    listed = read_excluded(tmp_path / "bad.txt")
     assert "images/train/cut_png.png" in listed
     assert "masks/train/no_image.png" in listed
     again = typed(said, "without them: ")
@@ -139,7 +139,7 @@ def test_images_in_two_splits_are_said_before_a_training(tmp_path: Path) -> None
     ("sentence", "kind"),
     [
         ("/a b/images/x y.png: no mask /a b/masks/x y.png", "no mask"),
-        ("/a b/m/x.png: 8 x 9 pixels, but its image has 7 x 8; mend", "N x N pixels, but its image has N x N"),
+        ("/a b/m/x.png: 8 x 9 pixels, but its image has 7 x 8; mend", "mask of another size than its image"),
         ("/a b/m/x.png: ids [1, 2] are none (of (two)); or", "ids are none"),
         ("/a b/m: damaged (image file is truncated); replace", "damaged"),
     ],
@@ -171,7 +171,8 @@ def test_files_and_folders_are_left_out(tmp_path: Path) -> None:
 
 def test_a_list_survives_writing_and_reading(tmp_path: Path) -> None:
     paths = ["images/a b.png", "masks/ü.png"]
-    assert write_excluded(tmp_path / "new" / "bad.txt", tmp_path, [tmp_path / path for path in (*paths, paths[0])]) == 2
+    assert write_excluded(tmp_path / "new" / "bad.txt", tmp_path, {tmp_path / path: path[:6] for path in paths}) == 2
+    assert "\t# images\n" in (tmp_path / "new" / "bad.txt").read_text()
     assert read_excluded(tmp_path / "new" / "bad.txt") == paths
     (tmp_path / "bad.txt").write_text("# why\n\n a.png \n")
     assert read_excluded(tmp_path / "bad.txt") == ["a.png"]

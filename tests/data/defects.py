@@ -123,7 +123,7 @@ def unreadable(maker: Maker) -> None:
     maker.error("damaged", mask, "")
     image, _ = maker.pair("bomb")
     bomb(image, 20_000)
-    maker.error("N x N pixels, more than N,N,N", image, "20000 x 20000")
+    maker.error("too many pixels", image, "20000 x 20000")
     image, _ = maker.pair("flipped_bits")
     content = bytearray(image.read_bytes())
     content[60:64] = b"\xff\x00\xff\x00"
@@ -135,7 +135,7 @@ def unfit_masks(maker: Maker) -> None:
     """Masks that cannot be those of their images, or hold no ids."""
     _, mask = maker.pair("other_size")
     save_ids(mask, np.zeros((SIDE, SIDE - 5), np.uint8))
-    maker.error("N x N pixels, but its image has N x N", mask, f"{SIDE - 5} x {SIDE} pixels, but its image has 48 x 48")
+    maker.error("mask of another size than its image", mask, f"{SIDE - 5} x {SIDE} pixels, but its image has 48 x 48")
     _, mask = maker.pair("rgb")
     colors = np.array([[10, 20, 30], [200, 0, 0], [0, 200, 0], [0, 0, 200]], np.uint8)[good_mask(1)]
     Image.fromarray(colors).save(mask)

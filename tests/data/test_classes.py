@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segtrain.data.classes import ClassMap, Declared, FileClass, build_class_map, declared_from_ids, read_declared
+from segtrain.data.classes import ClassMap, Declared, FileClass, build_class_map, read_declared
+from segtrain.data.conventions import declared_from_ids
 from segtrain.errors import UserError
 from segtrain.task import default_palette
 from tests.data.files import REQUEST

@@ -89,7 +89,8 @@ def test_a_png_that_promises_gigabytes(tmp_path: Path) -> None:
 def test_zero_bytes_and_html_named_png(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(content)
-    assert f"({len(content)} bytes, starting with {content[:8]!r})" in refused(lambda: read_image(path))
+    said = f"({len(content)} bytes, starting with <!DOCTYP)" if content else "(0 bytes)"
+    assert said in refused(lambda: read_image(path))
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])

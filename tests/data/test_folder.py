@@ -72,7 +72,7 @@ def test_name_notes_and_missing_test(root: Path) -> None:
     assert source.notes == [
         "images in images/{split}, masks in masks/{split}",
         "no test split: images/test is missing",
-        "classes from the ids of the training masks",
+        "classes from the ids of the training masks: 0 = background, 1 = foreground, 255 = ignored",
     ]
     (root / "images" / "train" / ".hidden.png").write_bytes(b"")
     (root / "images" / "train" / "notes.txt").write_text("not an image")

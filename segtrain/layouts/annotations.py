@@ -128,6 +128,25 @@ def twice(items: Iterable[Item]) -> list[str]:
     return faults
 
 
+def in_image(shape: Shape, size: tuple[int, int] | None) -> Shape:
+    """The shape, if it meets its image; one that reaches outside of it is cut off when it is drawn.
+
+    Args:
+        shape: of an object.
+        size: (height, width) that the annotation file says; None where it does not say.
+
+    Raises:
+        ValueError: no part of it can lie in the image.
+    """
+    size = NOMINAL if isinstance(shape, Rings) and shape.relative else size
+    if size is None:
+        return shape
+    left, top, right, bottom = shape.bounds(size)
+    if right <= 0 or bottom <= 0 or left >= size[1] or top >= size[0]:
+        raise ValueError("no part of it lies in the image; correct its coordinates, or remove it")
+    return shape
+
+
 def outside(items: Iterable[Item]) -> list[str]:
     """A note on objects that reach outside of their image, with the first of them, where there are any."""
     drawings = [(item, item.label) for item in items if isinstance(item.label, Drawing)]

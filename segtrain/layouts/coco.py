@@ -14,7 +14,16 @@ from typing import Any
 from segtrain import checks
 from segtrain.data.listing import SPLITS, Item, Listing
 from segtrain.errors import UserError
-from segtrain.layouts.annotations import corners, id_of, inside, outside, read_json, split_folders, twice
+from segtrain.layouts.annotations import (
+    corners,
+    id_of,
+    in_image,
+    inside,
+    outside,
+    read_json,
+    split_folders,
+    twice,
+)
 from segtrain.layouts.categories import Categories
 from segtrain.layouts.drawn import OVERLAPS, Drawing, Rings, Runs, Shape
 from segtrain.layouts.rle import counts_of
@@ -89,7 +98,8 @@ class CocoLayout:
         return [Item(p.id, p.path, label, file.split) for p, label in drawn.items()]
 
     def _object(self, entry: Entry, categories: Categories, size: Size) -> list[tuple[int, Shape]]:
-        index, shape = categories.id_of(entry.get("category_id")), shape_of(entry.get("segmentation"), size)
+        index = categories.id_of(entry.get("category_id"))
+        shape = in_image(shape_of(entry.get("segmentation"), size), size)
         if entry.get("iscrowd") and self.crowd != "class":
             return [(categories.ignored, shape)] if self.crowd == "ignore" else []
         return [(index, shape)]

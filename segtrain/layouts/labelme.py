@@ -23,7 +23,17 @@ from segtrain.data.raster import GROUND
 from segtrain.decode.headers import MAX_PIXELS
 from segtrain.decode.readers import IMAGE_SUFFIXES
 from segtrain.errors import UserError
-from segtrain.layouts.annotations import corners, id_of, inside, numbers_of, outside, read_json, split_folders, twice
+from segtrain.layouts.annotations import (
+    corners,
+    id_of,
+    in_image,
+    inside,
+    numbers_of,
+    outside,
+    read_json,
+    split_folders,
+    twice,
+)
 from segtrain.layouts.categories import free_id
 from segtrain.layouts.drawn import OVERLAPS, Disc, Drawing, Pixels, Rings, Shape
 
@@ -119,7 +129,7 @@ class Page:
             try:
                 if label not in ids:
                     raise ValueError("a label that is none of the classes" + checks.did_you_mean(label, ids))
-                objects.append((ids[label], shape_of(entry)))
+                objects.append((ids[label], in_image(shape_of(entry), self.size)))
             except (ValueError, TypeError) as error:
                 faults.append(f"{self.path}: shape {number} ({label}): {error}")
         drawing = Drawing(self.path, self.image.name, objects, overlap, ignored, self.size)

@@ -308,6 +308,14 @@ def test_images_of_one_name(root: Path) -> None:
     assert "has the same name as" in faults(root, CocoLayout())
 
 
+def test_what_lies_outside_altogether_is_a_fault(root: Path) -> None:
+    flat = [-9.0, 3.0, 0.0, 3.0, 0.0, 6.0]
+    change(root, lambda c: c["annotations"][2].update(segmentation=[flat]))
+    assert "annotation 102 (b.png): no part of it lies in the image; correct its coordinates" in faults(
+        root, CocoLayout()
+    )
+
+
 def test_what_reaches_outside_is_cut_and_noted(root: Path) -> None:
     flat = [-9.0, -9.0, WIDTH + 9.0, -9.0, WIDTH + 9.0, 6.0, -9.0, 6.0]
     change(root, lambda c: c["annotations"][2].update(segmentation=[flat]))  # of b.png

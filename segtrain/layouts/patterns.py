@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segtrain.decode.masks import MASK_SUFFIXES
 from segtrain.decode.readers import IMAGE_SUFFIXES
 from segtrain.errors import UserError
 
@@ -24,6 +25,7 @@ SPLIT_NAMES: Mapping[str, str] = {
     "testing": "test",
 }
 SPLIT = "{split}"
+SUFFIXES = {*IMAGE_SUFFIXES, *MASK_SUFFIXES}
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,8 @@ def listed(folder: Path) -> list[Path]:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is called like an image."""
-    return path.suffix.lower() in IMAGE_SUFFIXES
+    """Whether a file is called like an image, or like a mask."""
+    return path.suffix.lower() in SUFFIXES
 
 
 def has_images(folder: Path) -> bool:

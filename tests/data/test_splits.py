@@ -188,7 +188,9 @@ def test_refused_settings(wrong: dict[str, Any], says: str) -> None:
 
 
 def test_too_few_groups() -> None:
-    with pytest.raises(UserError, match=r"data.split makes 5 parts .* of 9 images in 3 groups: .* \(a stack, a patient"):
+    with pytest.raises(
+        UserError, match=r"data.split makes 5 parts .* of 9 images in 3 groups: .* \(a stack, a patient"
+    ):
         splits_of(made(9, group=lambda i: str(i // 3)), mode="kfold")
     assert len(assign([f for _, f in made(3)], [0, 1, 2], {"a": 0.98, "b": 0.01, "c": 0.01}, True, 0)) == 3
 

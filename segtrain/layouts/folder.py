@@ -17,6 +17,7 @@ from pathlib import Path
 from segtrain.data.listing import Listing, in_order
 from segtrain.errors import UserError
 from segtrain.layouts import detect
+from segtrain.layouts.advice import why_nothing
 from segtrain.layouts.detect import Plan, make_plan
 from segtrain.layouts.lists import find_lists
 from segtrain.layouts.patterns import SPLIT, listed
@@ -116,10 +117,7 @@ def _only(root: Path, proposed: Sequence[tuple[str, str]]) -> tuple[str, str]:
         raise UserError(f"{root}: {len(proposed)} arrangements of images and masks are there; choose one:{choices}")
     inside = [path.name + "/" * path.is_dir() for path in listed(root)]
     shown = ", ".join(inside[:10]) + (", ..." if len(inside) > 10 else "") or "nothing"
-    raise UserError(
-        f"{root}: no images with masks are found there (it holds {shown}); "
-        "say where they are with data.layout.images and data.layout.masks, see docs/data.md"
-    )
+    raise UserError(f"{root}: no images with masks are found there (it holds {shown}); {why_nothing(root)}")
 
 
 def _in_words(plan: Plan, piles: Sequence[Pile]) -> str:

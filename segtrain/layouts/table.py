@@ -92,6 +92,14 @@ class TableLayout:
         return path
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file is a table with the columns image and mask."""
+    try:
+        return path.suffix.lower() in SUFFIXES and path.is_file() and not _missing(_header(path)[0])
+    except UserError:
+        return False
+
+
 def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The columns' names, and each row with the number of its line; blank lines are left out.
 

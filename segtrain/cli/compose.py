@@ -187,7 +187,7 @@ def _unknown_key(word: str, config: DictConfig, failure: Exception) -> str:
     files = [(f"{group}={option}", top_keys(group, option)) for group in groups() for option in options(group)]
     (last,) = difflib.get_close_matches(last, {k for _, found in files for k in found}, n=1, cutoff=0.7) or (last,)
     owners = [file for file, found in files if last in found]
-    owners = [file for file in owners if tuple(file.split("=")) in USUAL.items()] or owners
+    owners = [file for file in owners if file in [f"{group}={option}" for group, option in USUAL.items()]] or owners
     hint = f"did you mean {' or '.join(near[:3])}?" if near else "`--cfg job` prints all keys"
     hint = f"{last} belongs to {' and '.join(owners[:4])}" if owners and not near else hint
     return f"{word}: no such key here; {hint}"

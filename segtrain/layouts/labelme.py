@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 from segtrain import checks
-from segtrain.data.classes import Declared, FileClass, read_declared
+from segtrain.data.classes import Declared, FileClass
+from segtrain.data.declarations import read_declared
 from segtrain.data.listing import Item, Listing
 from segtrain.data.raster import GROUND
 from segtrain.decode.headers import MAX_PIXELS

@@ -197,7 +197,8 @@ def _unknown_colors(path: Path, unknown: list[tuple[int, int]], mapped: bool) ->
     if mapped:
         return (
             f"{path}: colours that are none of the classes, or of two: {shown}{more}; add them to classes.txt, "
-            "dataset.json, labelmap.txt or data.colors; where the masks are three times the same ids, set data.colors=ids"
+            "dataset.json, labelmap.txt or data.colors; where the masks are three times the same ids, set "
+            "data.colors=ids"
         )
     return (
         f"{path}: a mask of colours, not class ids: {shown}{more}; give the colour of each id in classes.txt or with "

@@ -11,6 +11,7 @@ import numpy as np
 
 from segtrain.data.listing import SPLITS, Item
 from segtrain.data.raster import Points
+from segtrain.decode.headers import contents
 from segtrain.errors import UserError
 from segtrain.layouts.drawn import Drawing, Rings, Shape
 
@@ -30,6 +31,8 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except json.JSONDecodeError as error:
+        if error.pos == 0:  # nothing of it is JSON
+            raise UserError(f"{path}: not valid JSON {contents(path)}") from error
         raise UserError(f"{path}: line {error.lineno}, column {error.colno}: {error.msg}; not valid JSON") from error
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error}); export it again") from error

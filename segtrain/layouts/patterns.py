@@ -14,6 +14,7 @@ from pathlib import Path
 from segtrain.decode.masks import MASK_SUFFIXES
 from segtrain.decode.readers import IMAGE_SUFFIXES
 from segtrain.errors import UserError
+from segtrain.layouts.spelling import composed
 
 SPLIT_NAMES: Mapping[str, str] = {
     "train": "train",
@@ -110,16 +111,16 @@ def entries(root: Path, pattern: str) -> list[Entry]:
     if "*" in pattern:
         return sorted(_matches(root, pattern), key=lambda entry: entry.key)
     folder = fixed(root, pattern)
-    found = (Entry(path.relative_to(folder).with_suffix("").as_posix(), path) for path in walk(folder))
+    found = (Entry(composed(path.relative_to(folder).with_suffix("").as_posix()), path) for path in walk(folder))
     return sorted(found, key=lambda entry: entry.key)
 
 
 def _matches(root: Path, pattern: str) -> Iterator[Entry]:
     folder = fixed(root, pattern)
-    parts = (re.escape(part).replace(r"\*", "([^/]*)") for part in _divided(pattern)[1])
+    parts = (re.escape(composed(part)).replace(r"\*", "([^/]*)") for part in _divided(pattern)[1])
     expression = re.compile("/".join(parts))
     for path in walk(folder) if folder.is_dir() else ():
-        if found := expression.fullmatch(path.relative_to(folder).as_posix()):
+        if found := expression.fullmatch(composed(path.relative_to(folder).as_posix())):
             yield Entry("/".join(found.groups()), path)
 
 

@@ -23,6 +23,7 @@ from segtrain.errors import UserError
 from segtrain.layouts.annotations import SPLIT_NAMES, corners, id_of, in_image, outside, twice
 from segtrain.layouts.categories import BACKGROUND, ZERO_NOTE, free_id
 from segtrain.layouts.drawn import OVERLAPS, Drawing, Rings, Shape
+from segtrain.layouts.spelling import existing
 
 BOX = 4  # numbers of a line that is a box: centre, width and height
 FARTHEST = 2  # a share of an image's side that is larger than that is no share
@@ -58,7 +59,7 @@ class YoloLayout:
         items: list[Item] = []
         for split, images, labels in _folders(root):
             found = sorted(path for path in images.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-            paths = {image: labels / image.relative_to(images).with_suffix(".txt") for image in found}
+            paths = {image: existing(labels / image.relative_to(images).with_suffix(".txt")) for image in found}
             alone = sorted({*labels.rglob("*.txt")} - {*paths.values()})
             faults += [f"{path}: no image {images / path.relative_to(labels).with_suffix('')}.*" for path in alone]
             for image, path in paths.items():

@@ -87,6 +87,18 @@ def test_a_mask_is_cut_at_the_border(root: Path, left: int, top: int) -> None:
     assert "1 objects reach outside of their image and are cut off (the first in a.png)" in source.notes
 
 
+def test_labels_that_differ_in_blanks_or_capitals(root: Path) -> None:
+    """Blanks at the ends are nobody's intention; capitals may be."""
+    change(root, lambda content: content["shapes"][0].update(label=" cat "))
+    assert opened(root, LabelmeLayout()).task.names == ("background", "cat", "dog")
+    change(root, lambda content: content["shapes"][0].update(label="Cat"))
+    source = opened(root, LabelmeLayout())
+    assert source.task.names == ("background", "Cat", "cat", "dog")
+    (warning,) = source.warnings
+    assert warning.startswith("the labels Cat and cat differ in capitals alone")
+    assert warning.endswith("merge them with data.classes")
+
+
 def test_an_object_beside_its_image_is_a_fault(root: Path) -> None:
     points = [[WIDTH, 3], [WIDTH + 4, 3], [WIDTH + 4, 9]]
     change(root, shapes({"label": "cat", "shape_type": "polygon", "points": points}))

@@ -2,7 +2,7 @@
 
     python scripts/fuzz_inputs.py --files 10000 --seed 0
 
-Each file is one of many small, sound ones (PNG, JPEG, TIFF, BMP, WebP; 8 and 16 bits, palettes, tiles, pages) with
+Each file is one of many small, sound ones (PNG, JPEG, TIFF, BMP, WebP, GIF; 8 and 16 bits, palettes, tiles, pages) with
 bytes cut, flipped, replaced or inserted. What must never happen: a crash, a hang, an error that is no UserError or does
 not name the file, and success where Pillow and OpenCV both fail. The damaged files that did are kept.
 """
@@ -33,6 +33,7 @@ from PIL import Image
 MEMORY = 6 * 2**30  # bytes of address space of a child
 SECONDS = 20.0  # for one file
 PIXELS = 4_000_000  # of the readers' limit: a damaged header may promise much
+UNSUITED = {"jpg": ("alpha", "palette", "one_bit"), "webp": ("palette", "one_bit"), "gif": ("rgb", "alpha")}
 Array = npt.NDArray[Any]
 
 
@@ -77,8 +78,9 @@ def _by_pillow(grey: Array, rgb: Array, palette: Image.Image) -> Iterator[tuple[
             ("lzw.tif", {"compression": "tiff_lzw"}),
             ("jpg", {"quality": 90}),
             ("webp", {"lossless": True}),
+            ("gif", {}),
         ):
-            if name not in {"jpg": ("alpha", "palette", "one_bit"), "webp": ("palette", "one_bit")}.get(kind, ()):
+            if name not in UNSUITED.get(kind, ()):
                 yield name, image, kind, options
 
 

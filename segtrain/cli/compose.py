@@ -34,6 +34,7 @@ from segtrain.errors import UserError
 
 OPTIONAL = ("debug",)  # groups that may be left out
 OPEN = ("loss.weights", "loss.ramps", "aug.train", "callbacks")  # mappings to which a user may add names
+USUAL = {"data": "folder"}  # the option to begin with, of those that have a key
 ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\b")  # also within another interpolation
 
 
@@ -162,7 +163,7 @@ def _explain(name: str, words: list[str], error: Exception) -> str:
 
 def _unknown_option(word: str, missing: MissingConfigException) -> str:
     group, _, option = word.lstrip("+").partition("=")
-    known = sorted(missing.options or [])
+    known = sorted(name for name in missing.options or [] if not name.startswith("_"))  # the others are bases
     return f"{group}={option}: no such option{did_you_mean(option, known)}; {group} has: {', '.join(known)}"
 
 
@@ -179,14 +180,32 @@ def _unknown_key(word: str, config: DictConfig, failure: Exception) -> str:
         return f"{word}: {about_terms}"
     if key.rpartition(".")[0] in OPEN and not word.startswith(("+", "~")):
         return f"{word}: {key.rpartition('.')[0]} has no {last} yet; add it with +{word}"
+    if elsewhere := _of_another_option(key, keys):
+        return f"{word}: {elsewhere}"
     if key in keys:  # the key is known, its value is the trouble
         return f"{word}: {' '.join(str(failure).split())}"
     files = [(f"{group}={option}", top_keys(group, option)) for group in groups() for option in options(group)]
     (last,) = difflib.get_close_matches(last, {k for _, found in files for k in found}, n=1, cutoff=0.7) or (last,)
     owners = [file for file, found in files if last in found]
+    owners = [file for file in owners if file in [f"{group}={option}" for group, option in USUAL.items()]] or owners
     hint = f"did you mean {' or '.join(near[:3])}?" if near else "`--cfg job` prints all keys"
     hint = f"{last} belongs to {' and '.join(owners[:4])}" if owners and not near else hint
     return f"{word}: no such key here; {hint}"
+
+
+def _of_another_option(key: str, keys: Sequence[str]) -> str:
+    """What to add where the options of the key's group have it, but not the one that is chosen."""
+    group, _, rest = key.partition(".")
+    top = rest.partition(".")[0]
+    if group not in groups() or not top or f"{group}.{top}" in keys:
+        return ""
+    owners = [option for option in options(group) if top in top_keys(group, option)]
+    if not owners:
+        return ""
+    first = USUAL[group] if USUAL.get(group) in owners else owners[0]
+    others = [option for option in owners if option != first]
+    more = f" (or another that has {top}: {', '.join(others)})" if others else ""
+    return f"the {group} that is chosen has no {top}; add {group}={first}{more}"
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

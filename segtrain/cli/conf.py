@@ -22,9 +22,11 @@ def options(group: str) -> list[str]:
 
 
 def top_keys(group: str, option: str) -> list[str]:
-    """Keys that an option's file sets at its top."""
+    """Keys that an option's file sets at its top, and the base that it begins with."""
     lines = (CONF / group / f"{option}.yaml").read_text(encoding="utf-8").splitlines()
-    return [line.partition(":")[0] for line in lines if line[:1].isalpha() and ":" in line]
+    bases = [line.strip(" -") for line in lines if line.startswith("  - _") and line.strip(" -") != "_self_"]
+    own = [line.partition(":")[0] for line in lines if line[:1].isalpha() and ":" in line and line != "defaults:"]
+    return [*own, *(key for base in bases for key in top_keys(group, base))]
 
 
 def purpose(file: Path) -> str:

@@ -1,17 +1,15 @@
 """From the ids in mask files to canonical ids 0 .. C-1 and the ignore index, once, at reading.
 
-What the ids mean comes from `dataset.json` or `classes.txt` in the data's folder, else from the union of the
-ids of all training masks. It is decided for the data set, never per file: in a set with ids {0, 1, 255} a
+What the ids mean comes from `dataset.json` or `classes.txt` in the data's folder (declarations.py), else from the union
+of the ids of all training masks. It is decided for the data set, never per file: in a set with ids {0, 1, 255} a
 file that holds {0, 255} has ignored pixels, not a foreground.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -126,66 +124,6 @@ def ids_in(ids: IdArray) -> list[int]:
     if ids.dtype == np.uint8:
         return np.flatnonzero(cv2.calcHist([ids], [0], None, [256], [0, 256])).tolist()
     return np.unique(ids).tolist()  # type: ignore[no-any-return]
-
-
-def read_declared(root: Path) -> Declared | None:
-    """Classes from `dataset.json` or `classes.txt`; None where there is neither.
-
-    Raises:
-        UserError: the file cannot be understood.
-    """
-    described, listed = root / "dataset.json", root / "classes.txt"
-    try:
-        if described.is_file():
-            return _from_json(described)
-        return _from_text(listed) if listed.is_file() else None
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        path = described if described.is_file() else listed
-        raise UserError(f"{path}: cannot be read as a list of classes ({error}); see docs/data.md") from error
-
-
-def _from_json(path: Path) -> Declared:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if "classes" not in content and "labels" in content:
-        return _from_nnunet(path, content["labels"])
-    classes = [FileClass(int(c["id"]), str(c["name"]), _rgb(c.get("palette"))) for c in content["classes"]]
-    ignored = content.get("ignore_index")
-    return Declared(
-        _ordered(classes), frozenset() if ignored is None else {int(ignored)}, content.get("task"), path.name
-    )
-
-
-def _from_nnunet(path: Path, labels: Mapping[str, Any]) -> Declared:
-    """nnU-Net's dataset.json: {name: id} (version 1: {id: name}); the name ignore stands for pixels without label."""
-    pairs = [(key, name) if str(key).isdigit() else (name, key) for key, name in labels.items()]
-    if regions := [name for index, name in pairs if isinstance(index, list)]:
-        raise ValueError(f"{regions[0]} is a region of several ids; list single ids and merge them with data.classes")
-    classes = [FileClass(int(index), str(name)) for index, name in pairs if name != "ignore"]
-    return Declared(_ordered(classes), {int(i) for i, name in pairs if name == "ignore"}, origin=path.name)
-
-
-def _from_text(path: Path) -> Declared:
-    classes, ignored = [], set()
-    for line in filter(str.strip, path.read_text(encoding="utf-8").splitlines()):
-        index, name, *rest = line.rstrip().split("\t")
-        if "ignore" in rest:
-            ignored.add(int(index))
-        colors = [_rgb(word.split(",")) for word in rest if word != "ignore"]
-        classes.append(FileClass(int(index), name, colors[0] if colors else None))
-    return Declared(_ordered(classes), ignored, origin=path.name)
-
-
-def _ordered(classes: list[FileClass]) -> list[FileClass]:
-    for what, values in (("id", [c.id for c in classes]), ("name", [c.name for c in classes])):
-        if twice := [value for value, n in Counter(values).items() if n > 1]:
-            raise ValueError(f"the {what} {twice[0]} stands there twice")
-    if wrong := [c.id for c in classes if not 0 <= c.id <= LARGEST_ID]:
-        raise ValueError(f"the id {wrong[0]} is not in 0 .. {LARGEST_ID}")
-    return sorted(classes, key=lambda c: c.id)
-
-
-def _rgb(values: Sequence[Any] | None) -> Color | None:
-    return None if values is None else (int(values[0]), int(values[1]), int(values[2]))
 
 
 def build_class_map(

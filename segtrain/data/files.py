@@ -16,8 +16,9 @@ from typing import Any
 
 from segtrain import checks
 from segtrain.data.cache import in_memory, on_disk
-from segtrain.data.classes import ClassMap, Declared, build_class_map, read_declared
+from segtrain.data.classes import ClassMap, Declared, build_class_map
 from segtrain.data.conventions import declared_from_ids, two_conventions
+from segtrain.data.declarations import read_declared
 from segtrain.data.examples import FileExamples
 from segtrain.data.exclude import leave_out, read_excluded
 from segtrain.data.facts import (

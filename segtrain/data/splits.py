@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segtrain import checks
 from segtrain.data.listing import SPLITS
 from segtrain.data.scan import Found, refuse
-from segtrain.data.splitfile import keys_of, read_division, some, unique_names, write_division
-from segtrain.data.stratify import assign, groups_of
+from segtrain.data.splitfile import keys_of, read_division, relative, some, unique_names, write_division
+from segtrain.data.stratify import assign, groups_of, named_groups
 from segtrain.errors import UserError
 from segtrain.seeds import derive
 
@@ -132,31 +132,39 @@ def divide(found: Sequence[Found], root: Path, splitting: Splitting) -> tuple[li
     Raises:
         UserError: groups that lie in several splits, too few of them, or a file that does not fit the images.
     """
-    groups = groups_of(found, root, splitting.group)
-    if splitting.mode == "given":
-        _refuse_undivided(found)
-        _refuse_leaks(found, groups, root)
-        return list(found), []
+    named = named_groups(found, root, splitting.group)
+    if splitting.mode != "given":
+        return _divided(found, named, root, splitting)
+    _refuse_undivided(found)
+    _refuse_leaks(found, named, root)
+    return list(found), []
+
+
+def _divided(
+    found: Sequence[Found], named: Sequence[str], root: Path, splitting: Splitting
+) -> tuple[list[Found], list[str]]:
+    """All but the layout's test images dealt out anew, or as the file of an earlier division says."""
     tested = any(item.split == "test" for item, _ in found)
     keys = keys_of([item for item, _ in found], root)
     free = [i for i, (item, _) in enumerate(found) if item.split != "test"]
+    of_free, parts = [keys[i] for i in free], splitting.parts(tested)
     path = splitting.path(root, tested)
-    if path is not None and path.is_file():
-        allowed = {"test", *splitting.parts(tested)}
-        part_of, notes = read_division(path, [keys[i] for i in free], allowed), [f"splits from {path}"]
+    kept = path is not None and path.is_file()
+    if path is not None and kept:
+        part_of = read_division(path, of_free, {"test", *parts})
     else:
-        findings = [found[i][1] for i in free]
-        parts = assign(findings, [groups[i] for i in free], splitting.parts(tested), splitting.stratify, splitting.seed)
-        part_of, notes = dict(zip([keys[i] for i in free], parts, strict=True)), []
-        if path is not None:
-            write_division(path, splitting.text(tested), part_of)
-            notes = [f"splits made, and kept in {path}"]
+        groups, findings = groups_of(found, named), [found[i][1] for i in free]
+        dealt = assign(findings, [groups[i] for i in free], parts, splitting.stratify, splitting.seed)
+        part_of = dict(zip(of_free, dealt, strict=True))
     names = unique_names([item for item, _ in found], keys)
     divided = [
         (replace(item, id=name, split=splitting.split_of(part_of.get(key, "test"))), finding)
         for (item, finding), key, name in zip(found, keys, names, strict=True)
     ]
-    return divided, notes
+    _refuse_leaks(divided, named, root)
+    if path is not None and not kept:
+        write_division(path, splitting.text(tested), part_of)
+    return divided, [] if path is None else [f"splits from {path}" if kept else f"splits made, and kept in {path}"]
 
 
 def _refuse_undivided(found: Sequence[Found]) -> None:
@@ -167,18 +175,23 @@ def _refuse_undivided(found: Sequence[Found]) -> None:
         )
 
 
-def _refuse_leaks(found: Sequence[Found], groups: Sequence[int], root: Path) -> None:
-    """Groups that the layout names must not lie in several splits. (Identical images there are for `check` to tell.)"""
-    splits: dict[str, dict[str, Path]] = defaultdict(dict)
-    for item, _ in found:
-        if item.group:
-            splits[item.group].setdefault(item.split, item.image)
-    refuse(
-        f"{root}",
-        [
-            f"group {group} lies in {' and '.join(places)} ({', '.join(path.name for path in places.values())}); "
-            "images of a group must be in one split: mend it, or make new ones with data.split=random"
-            for group, places in splits.items()
-            if len(places) > 1
-        ],
+def _refuse_leaks(found: Sequence[Found], named: Sequence[str], root: Path) -> None:
+    """Named groups must not lie in several splits, test images that the layout keeps included.
+
+    (Identical images there are for `check` to tell.)
+    """
+    splits: dict[str, dict[str, str]] = defaultdict(dict)
+    for (item, _), group in zip(found, named, strict=True):
+        if group:
+            splits[group].setdefault(item.split, relative(item.image, root))
+    leaking = {group: places for group, places in splits.items() if len(places) > 1}
+    refuse(f"{root}", [_leak(group, places) for group, places in leaking.items()])
+
+
+def _leak(group: str, places: Mapping[str, str]) -> str:
+    """The sentence about one; the layout's test images are not divided anew."""
+    remedy = "leave some out with data.exclude" if "test" in places else "make new ones with data.split=random"
+    return (
+        f"group {group} lies in {' and '.join(places)} ({', '.join(places.values())}); "
+        f"images of a group must be in one split: move them there, or {remedy}"
     )

@@ -16,13 +16,22 @@ from segtrain.errors import UserError
 from segtrain.seeds import derive
 
 
-def groups_of(found: Sequence[Found], root: Path, pattern: str | None) -> list[int]:
-    """The group of each item as a number; identical images are of one group, whatever else is said.
+def named_groups(found: Sequence[Found], root: Path, pattern: str | None) -> list[str]:
+    """What the group of each item is called, by the pattern or else by the layout; "" for a group of its own.
 
     Raises:
         UserError: images that the pattern does not match.
     """
-    named = [item.group for item, _ in found] if pattern is None else _matches(found, root, pattern)
+    return [item.group for item, _ in found] if pattern is None else _matches(found, root, pattern)
+
+
+def groups_of(found: Sequence[Found], named: Sequence[str]) -> list[int]:
+    """The group of each item as a number; identical images are of one group, whatever else is said.
+
+    Args:
+        found: items with their findings.
+        named: what the group of each is called, "" where it has none.
+    """
     parent = list(range(len(found)))  # a forest: items whose root is the same are of one group
 
     def top(index: int) -> int:
@@ -70,7 +79,8 @@ def assign(
     if len(members) < len(shares):
         raise UserError(
             f"data.split makes {len(shares)} parts ({', '.join(shares)}) of {len(findings)} images in {len(members)} "
-            "groups: each part needs a group at least"
+            "groups: each part needs a group at least, and what must stay together (a stack, a patient, copies of an "
+            "image) is one group; make fewer parts, or add data"
         )
     features = features_of(findings, stratify)
     content = np.stack([features[rows].sum(0) for rows in members.values()])

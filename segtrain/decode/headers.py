@@ -15,12 +15,16 @@ from segtrain.errors import UserError
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # whatever the file is called: Pillow would start Ghostscript for EPS
+MASK_FORMATS = (*FORMATS, "GIF")
 MAX_PIXELS = 100_000_000  # a 17 KB file can hold 12,000 x 12,000 pixels; refuse before decoding
 DEEP = re.compile(";16[BLN]")  # Pillow's name of 16-bit data that it would cut to 8 bits: "RGB;16B"
 EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 ORIENTATIONS = ("auto", "apply", "ignore")
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF's
+HEAD = 64  # bytes of a file that is none, to tell what it is
+GIT_LFS, HTML = b"version https://git-lfs", (b"<!doctype", b"<html")
+REPLACE = "replace or remove it"
 Image.MAX_IMAGE_PIXELS = None  # our own check, with its own message, stands in `check_pixels`
 Size = tuple[int, int]
 
@@ -40,13 +44,16 @@ class Header:
     block: Size | None = None
 
 
-def open_image(path: Path, max_pixels: int = MAX_PIXELS, file: IO[bytes] | None = None) -> Image.Image:
+def open_image(
+    path: Path, max_pixels: int = MAX_PIXELS, file: IO[bytes] | None = None, formats: tuple[str, ...] = FORMATS
+) -> Image.Image:
     """Open a file by Pillow and read its header alone.
 
     Args:
         path: the file.
         max_pixels: most that it may hold.
         file: the same, where it is open already.
+        formats: that are read.
 
     Raises:
         UserError: missing, empty, no image, or more pixels than that.
@@ -55,11 +62,11 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS, file: IO[bytes] | None 
         with naming(path):
             check_chunks(file)
     try:
-        image = Image.open(path if file is None else file, formats=FORMATS)
+        image = Image.open(path if file is None else file, formats=formats)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
+        raise UserError(absent(path)) from error
     except Exception as error:  # a damaged header makes Pillow raise anything, TypeError included
-        raise UserError(f"{path}: not a readable image ({_contents(path)}); replace or remove it") from error
+        raise UserError(f"{path}: not a readable image {contents(path)}") from error
     try:
         check_pixels(path, (image.height, image.width), max_pixels)
     except UserError:
@@ -95,9 +102,9 @@ def open_file(path: Path) -> Iterator[IO[bytes]]:
     try:
         file = path.open("rb")
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
+        raise UserError(absent(path)) from error
     except OSError as error:
-        raise UserError(f"{path}: not a readable image ({_contents(path)}); replace or remove it") from error
+        raise UserError(f"{path}: not a readable image {contents(path)}") from error
     with file:
         yield file
 
@@ -147,7 +154,7 @@ def tag_of(path: Path, image: Image.Image) -> int:
 
 
 @contextmanager
-def naming(path: Path, what: str = "damaged", remedy: str = "replace or remove it") -> Iterator[None]:
+def naming(path: Path, what: str = "damaged", remedy: str = REPLACE) -> Iterator[None]:
     """Decoders raise whatever they like at a damaged file (OSError, SyntaxError, TypeError, cv2.error): say which."""
     try:
         yield
@@ -158,15 +165,28 @@ def naming(path: Path, what: str = "damaged", remedy: str = "replace or remove i
         raise UserError(f"{path}: {what} ({reason}); {remedy}") from error
 
 
-def _contents(path: Path) -> str:
-    """What stands in the file instead of an image."""
+def contents(path: Path) -> str:
+    """What stands in a file instead of what was expected, in brackets, and what to do about it."""
     if path.is_dir():
-        return "a folder"
+        return f"(a folder); {REPLACE}"
     try:
         with path.open("rb") as file:
-            start = file.read(8)
-        what = "a GIF, " if start.startswith(b"GIF8") else ""
-        shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in start)
-        return f"{what}{path.stat().st_size} bytes" + (shown and f", starting with {shown}")
+            start = file.read(HEAD)
+        size = f"{path.stat().st_size} bytes"
     except OSError as error:
-        return str(error.strerror)
+        return f"({error.strerror}); {REPLACE}"
+    if start.startswith(GIT_LFS):
+        return "(a Git LFS pointer, not the file); run `git lfs pull`"
+    if start.startswith(b"GIF8"):
+        return "(a GIF, which only a mask may be); save it as PNG"
+    if start.lstrip().lower().startswith(HTML):
+        return f"(an HTML page of {size}, beginning with {start.lstrip()[:8].decode('ascii')}); {REPLACE}"
+    shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in start[:8])
+    return f"({size}, starting with {shown}); {REPLACE}" if start else f"(an empty file, {size}); {REPLACE}"
+
+
+def absent(path: Path) -> str:
+    """A sentence on a file that is not there."""
+    if path.is_symlink():
+        return f"{path}: no such file, but a link that leads nowhere (to {path.readlink()}); mend it or remove it"
+    return f"{path}: no such file"

@@ -13,6 +13,7 @@ from PIL import Image
 
 from segtrain import checks
 from segtrain.decode.headers import (
+    MASK_FORMATS,
     MAX_PIXELS,
     ORIENTATIONS,
     check_frames,
@@ -33,7 +34,7 @@ from segtrain.windows import Window
 IdArray = npt.NDArray[np.integer]
 Values = npt.NDArray[Any]
 
-MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
 SHOWN = 5  # unknown colours in one message
 
 
@@ -76,7 +77,7 @@ def read_mask(
     """Decode a mask file to the ids it holds, [H, W].
 
     Args:
-        path: PNG, BMP or TIFF; with a threshold also JPEG.
+        path: PNG, BMP, TIFF or GIF; with a threshold also JPEG.
         rules: of the data set; None: pixels are ids.
         page: of a TIFF with several.
         window: the part that is wanted; of a TIFF in tiles or strips no more than it touches is decoded.
@@ -93,7 +94,7 @@ def read_mask(
         tiff = is_tiff(file)
         if tiff and (window is not None or not is_plain(path, pages, native=False)):
             return _read_tiff(path, pages, rules, window)
-        with open_image(path, rules.max_pixels, file) as image:
+        with open_image(path, rules.max_pixels, file, MASK_FORMATS) as image:
             if not tiff:
                 check_frames(path, image)
             _check_kind(path, image, rules)
@@ -130,7 +131,12 @@ def _check_kind(path: Path, image: Image.Image, rules: MaskRules) -> None:
 
 
 def _values(image: Image.Image) -> Values:
-    """What a mask stores, [H, W, S]: the numbers of palette colours, without a transparency that says nothing."""
+    """What a mask stores, [H, W, S]: the numbers of palette colours, without a transparency that says nothing.
+
+    Of a GIF the colours: whatever writes one numbers them anew in each file, so that 0 is white where all is white.
+    """
+    if image.format == "GIF":
+        image = image.convert("RGB")
     if image.mode in ("LA", "RGBA", "PA"):
         low, high = image.getchannel("A").getextrema()
         if low == high:
@@ -191,7 +197,8 @@ def _unknown_colors(path: Path, unknown: list[tuple[int, int]], mapped: bool) ->
     if mapped:
         return (
             f"{path}: colours that are none of the classes, or of two: {shown}{more}; add them to classes.txt, "
-            "dataset.json or data.colors; where the masks are three times the same ids, set data.colors=ids"
+            "dataset.json, labelmap.txt or data.colors; where the masks are three times the same ids, set "
+            "data.colors=ids"
         )
     return (
         f"{path}: a mask of colours, not class ids: {shown}{more}; give the colour of each id in classes.txt or with "

@@ -11,6 +11,7 @@ import numpy as np
 
 from segtrain.data.listing import SPLITS, Item
 from segtrain.data.raster import Points
+from segtrain.decode.headers import contents
 from segtrain.errors import UserError
 from segtrain.layouts.drawn import Drawing, Rings, Shape
 
@@ -30,6 +31,8 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except json.JSONDecodeError as error:
+        if error.pos == 0:  # nothing of it is JSON
+            raise UserError(f"{path}: not valid JSON {contents(path)}") from error
         raise UserError(f"{path}: line {error.lineno}, column {error.colno}: {error.msg}; not valid JSON") from error
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error}); export it again") from error
@@ -126,6 +129,25 @@ def twice(items: Iterable[Item]) -> list[str]:
         elif same is not item:
             faults.append(f"{item.image}: has the same name as {same.image}; rename one of them")
     return faults
+
+
+def in_image(shape: Shape, size: tuple[int, int] | None) -> Shape:
+    """The shape, if it meets its image; one that reaches outside of it is cut off when it is drawn.
+
+    Args:
+        shape: of an object.
+        size: (height, width) that the annotation file says; None where it does not say.
+
+    Raises:
+        ValueError: no part of it can lie in the image.
+    """
+    size = NOMINAL if isinstance(shape, Rings) and shape.relative else size
+    if size is None:
+        return shape
+    left, top, right, bottom = shape.bounds(size)
+    if right <= 0 or bottom <= 0 or left >= size[1] or top >= size[0]:
+        raise ValueError("no part of it lies in the image; correct its coordinates, or remove it")
+    return shape
 
 
 def outside(items: Iterable[Item]) -> list[str]:

@@ -79,7 +79,9 @@ class Categories:
             ValueError: it is none of them.
         """
         if not isinstance(category, int) or category not in self.names:
-            raise ValueError(f"category_id {category!r} is none of the categories")
+            raise ValueError(
+                f"category_id {category!r} is none of the categories; add it there, or remove the annotation"
+            )
         return GROUND if self.names[category].lower() == BACKGROUND else int(category) + self.raised
 
     def declared(self) -> Declared:

@@ -14,10 +14,20 @@ from typing import Any
 from segtrain import checks
 from segtrain.data.listing import SPLITS, Item, Listing
 from segtrain.errors import UserError
-from segtrain.layouts.annotations import corners, id_of, inside, outside, read_json, split_folders, twice
+from segtrain.layouts.annotations import (
+    corners,
+    id_of,
+    in_image,
+    inside,
+    outside,
+    read_json,
+    split_folders,
+    twice,
+)
 from segtrain.layouts.categories import Categories
 from segtrain.layouts.drawn import OVERLAPS, Drawing, Rings, Runs, Shape
 from segtrain.layouts.rle import counts_of
+from segtrain.layouts.spelling import existing
 
 CROWDS = ("ignore", "class", "none")
 ROBOFLOW = "_annotations.coco.json"
@@ -89,7 +99,8 @@ class CocoLayout:
         return [Item(p.id, p.path, label, file.split) for p, label in drawn.items()]
 
     def _object(self, entry: Entry, categories: Categories, size: Size) -> list[tuple[int, Shape]]:
-        index, shape = categories.id_of(entry.get("category_id")), shape_of(entry.get("segmentation"), size)
+        index = categories.id_of(entry.get("category_id"))
+        shape = in_image(shape_of(entry.get("segmentation"), size), size)
         if entry.get("iscrowd") and self.crowd != "class":
             return [(categories.ignored, shape)] if self.crowd == "ignore" else []
         return [(index, shape)]
@@ -104,7 +115,10 @@ def shape_of(segmentation: Any, size: Size) -> Shape:
     if isinstance(segmentation, dict):
         return Runs(counts_of(segmentation, size), size)
     if not isinstance(segmentation, list) or not segmentation:
-        raise ValueError(f"its segmentation is {segmentation!r}: a box alone does not say which pixels")
+        raise ValueError(
+            f"its segmentation is {segmentation!r}: a box alone does not say which pixels; "
+            "draw it as a polygon, or remove it"
+        )
     return Rings([corners(ring) for ring in segmentation])
 
 
@@ -160,7 +174,7 @@ class File:
         if not isinstance(height, int) or not isinstance(width, int):
             raise ValueError(f"its height and width are {height!r} and {width!r}, not whole numbers")
         for folder in folders:
-            path = inside(folder, entry.get("file_name"), self.root)
+            path = existing(inside(folder, entry.get("file_name"), self.root))
             if path.is_file():
                 return Picture(id_of(path, folder), path, (height, width), [])
         looked = ", ".join(str(folder) for folder in folders)

@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segtrain.data.declarations import read_declared
 from segtrain.data.listing import Listing, in_order
 from segtrain.errors import UserError
 from segtrain.layouts import detect
+from segtrain.layouts.advice import why_nothing
 from segtrain.layouts.detect import Plan, make_plan
 from segtrain.layouts.lists import find_lists
 from segtrain.layouts.patterns import SPLIT, listed
@@ -50,7 +52,7 @@ class FolderLayout:
         self._check()
         plan = self._plan(root)
         piles = read_piles(root, plan, self.suffix)
-        notes = [_in_words(plan, piles), *plan.notes]
+        notes = [_in_words(plan, piles), *plan.notes, *_unused_names(root)]
         if files := self._lists(root, plan):
             items, faults, note = pair_listed(root, piles[0], files)
             return Listing(in_order(items), faults, notes=[*notes, note])
@@ -116,10 +118,13 @@ def _only(root: Path, proposed: Sequence[tuple[str, str]]) -> tuple[str, str]:
         raise UserError(f"{root}: {len(proposed)} arrangements of images and masks are there; choose one:{choices}")
     inside = [path.name + "/" * path.is_dir() for path in listed(root)]
     shown = ", ".join(inside[:10]) + (", ..." if len(inside) > 10 else "") or "nothing"
-    raise UserError(
-        f"{root}: no images with masks are found there (it holds {shown}); "
-        "say where they are with data.layout.images and data.layout.masks, see docs/data.md"
-    )
+    raise UserError(f"{root}: no images with masks are found there (it holds {shown}); {why_nothing(root)}")
+
+
+def _unused_names(root: Path) -> list[str]:
+    """That Ultralytics' file is not read: its ids are those of objects, of which the first may be 1 in masks."""
+    found = next((name for name in ("data.yaml", "data.yml", "dataset.yaml") if (root / name).is_file()), "")
+    return [f"{found} is not read: give ids and names in classes.txt"] if found and not read_declared(root) else []
 
 
 def _in_words(plan: Plan, piles: Sequence[Pile]) -> str:

@@ -17,15 +17,27 @@ import numpy as np
 from PIL import Image
 
 from segtrain import checks
-from segtrain.data.classes import Declared, FileClass, read_declared
+from segtrain.data.classes import Declared, FileClass
+from segtrain.data.declarations import read_declared
 from segtrain.data.listing import Item, Listing
 from segtrain.data.raster import GROUND
 from segtrain.decode.headers import MAX_PIXELS
 from segtrain.decode.readers import IMAGE_SUFFIXES
 from segtrain.errors import UserError
-from segtrain.layouts.annotations import corners, id_of, inside, numbers_of, outside, read_json, split_folders, twice
+from segtrain.layouts.annotations import (
+    corners,
+    id_of,
+    in_image,
+    inside,
+    numbers_of,
+    outside,
+    read_json,
+    split_folders,
+    twice,
+)
 from segtrain.layouts.categories import free_id
 from segtrain.layouts.drawn import OVERLAPS, Disc, Drawing, Pixels, Rings, Shape
+from segtrain.layouts.spelling import existing
 
 BACKGROUND = ("background", "_background_")  # the second is labelme's own word for it
 UNLABELLED = "__ignore__"  # labelme's own word for pixels without a label
@@ -67,7 +79,8 @@ class LabelmeLayout:
         (ignored,) = declared.ignored
         ids |= dict.fromkeys([*self.ignored, UNLABELLED], ignored)
         items = [page.item(ids, self.overlap, ignored, faults) for page in pages]
-        return Listing(items, [*faults, *twice(items)], declared, [*_notes(root, pages), *outside(items)])
+        notes = [*_notes(root, pages), *outside(items)]
+        return Listing(items, [*faults, *twice(items)], declared, notes, _alike([c.name for c in declared.classes]))
 
     def _declared(self, root: Path, labels: Sequence[str]) -> Declared:
         """Classes from the root's own file, else the labels in use; always with a background and one ignored id.
@@ -115,11 +128,11 @@ class Page:
         """
         objects = []
         for number, entry in enumerate(self.shapes):
-            label = str(entry.get("label"))
+            label = _label(entry)
             try:
                 if label not in ids:
                     raise ValueError("a label that is none of the classes" + checks.did_you_mean(label, ids))
-                objects.append((ids[label], shape_of(entry)))
+                objects.append((ids[label], in_image(shape_of(entry), self.size)))
             except (ValueError, TypeError) as error:
                 faults.append(f"{self.path}: shape {number} ({label}): {error}")
         drawing = Drawing(self.path, self.image.name, objects, overlap, ignored, self.size)
@@ -146,15 +159,32 @@ def _page(root: Path, split: str, folder: Path, path: Path) -> Page:
     image, moved = _image(root, path, content.get("imagePath"))
     height, width = content.get("imageHeight"), content.get("imageWidth")
     size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
-    labels = [str(entry.get("label")) for entry in shapes]
+    labels = [_label(entry) for entry in shapes]
     return Page(id_of(path, folder), split, path, image, size, shapes, moved, labels)
+
+
+def _label(entry: Entry) -> str:
+    return str(entry.get("label")).strip()
+
+
+def _alike(names: Sequence[str]) -> list[str]:
+    """A sentence for classes whose names differ in capitals alone."""
+    spelt: dict[str, list[str]] = {}
+    for name in names:
+        spelt.setdefault(name.lower(), []).append(name)
+    return [
+        f"the labels {' and '.join(alike)} differ in capitals alone, and are classes of their own; if they are one, "
+        "rename one of them, or merge them with data.classes"
+        for alike in spelt.values()
+        if len(alike) > 1
+    ]
 
 
 def _image(root: Path, path: Path, name: Any) -> tuple[Path, bool]:
     """The image at the path that the file says, else the one of that name beside the file."""
-    beside = path.parent / PureWindowsPath(str(name)).name  # Windows' paths have both kinds of separators
+    beside = existing(path.parent / PureWindowsPath(str(name)).name)  # Windows' paths have both kinds of separators
     try:
-        image = inside(path.parent, name, root)
+        image = existing(inside(path.parent, name, root))
     except ValueError:
         if beside.is_file():
             return beside, True

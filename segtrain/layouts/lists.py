@@ -9,6 +9,7 @@ from pathlib import Path
 from segtrain.data.listing import Item, MaskFile, in_order
 from segtrain.errors import UserError
 from segtrain.layouts.patterns import Entry, expand_files, is_image
+from segtrain.layouts.spelling import composed, existing
 
 PLACES = tuple(
     f"{folder}{{split}}.txt" for folder in ("splits/", "split/", "ImageSets/Segmentation/", "ImageSets/", "")
@@ -75,7 +76,7 @@ def pair_lines(lines: Sequence[Line], files_of: Callable[[str], tuple[Path, Path
     first: dict[str, Line] = {}
     items, faults = [], []
     for line in lines:
-        image, mask = files_of(line.name)
+        image, mask = map(existing, files_of(line.name))
         missing = [path for path in (image, mask) if not path.is_file()]
         if (before := first.setdefault(line.name, line)) is not line:
             faults.append(f"{line.where}: {line.name!r} stands already in {before.where}; keep one of them")
@@ -98,7 +99,8 @@ def assign(lines: Iterable[Line], root: Path, images: Sequence[Entry]) -> tuple[
     seen: dict[str, Line] = {}
     faults = []
     for line in lines:
-        keys = keys_of.get(line.name) or keys_of.get(_without_suffix(line.name), [])
+        name = composed(line.name)
+        keys = keys_of.get(name) or keys_of.get(_without_suffix(name), [])
         if len(keys) != 1:
             faults.append(f"{line.where}: {len(keys) or 'no'} images are called {line.name!r}{_hint(line.name)}")
         elif keys[0] in seen:
@@ -121,6 +123,6 @@ def _names(root: Path, images: Sequence[Entry]) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = {}
     for entry in images:
         path = entry.path.relative_to(root).as_posix() if entry.path.is_relative_to(root) else str(entry.path)
-        for name in {entry.key, entry.path.name, entry.path.stem, path, _without_suffix(path)}:
+        for name in {*map(composed, (entry.key, entry.path.name, entry.path.stem, path, _without_suffix(path)))}:
             found.setdefault(name, []).append(entry.key)
     return found

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segtrain.decode.masks import MASK_SUFFIXES
 from segtrain.decode.readers import IMAGE_SUFFIXES
 from segtrain.errors import UserError
+from segtrain.layouts.spelling import composed
 
 SPLIT_NAMES: Mapping[str, str] = {
     "train": "train",
@@ -24,6 +26,7 @@ SPLIT_NAMES: Mapping[str, str] = {
     "testing": "test",
 }
 SPLIT = "{split}"
+SUFFIXES = {*IMAGE_SUFFIXES, *MASK_SUFFIXES}
 
 
 @dataclass(frozen=True)
@@ -108,16 +111,16 @@ def entries(root: Path, pattern: str) -> list[Entry]:
     if "*" in pattern:
         return sorted(_matches(root, pattern), key=lambda entry: entry.key)
     folder = fixed(root, pattern)
-    found = (Entry(path.relative_to(folder).with_suffix("").as_posix(), path) for path in walk(folder))
+    found = (Entry(composed(path.relative_to(folder).with_suffix("").as_posix()), path) for path in walk(folder))
     return sorted(found, key=lambda entry: entry.key)
 
 
 def _matches(root: Path, pattern: str) -> Iterator[Entry]:
     folder = fixed(root, pattern)
-    parts = (re.escape(part).replace(r"\*", "([^/]*)") for part in _divided(pattern)[1])
+    parts = (re.escape(composed(part)).replace(r"\*", "([^/]*)") for part in _divided(pattern)[1])
     expression = re.compile("/".join(parts))
     for path in walk(folder) if folder.is_dir() else ():
-        if found := expression.fullmatch(path.relative_to(folder).as_posix()):
+        if found := expression.fullmatch(composed(path.relative_to(folder).as_posix())):
             yield Entry("/".join(found.groups()), path)
 
 
@@ -152,8 +155,8 @@ def listed(folder: Path) -> list[Path]:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is called like an image."""
-    return path.suffix.lower() in IMAGE_SUFFIXES
+    """Whether a file is called like an image, or like a mask."""
+    return path.suffix.lower() in SUFFIXES
 
 
 def has_images(folder: Path) -> bool:

@@ -12,6 +12,7 @@ from segtrain.layouts.detect import Place, Plan
 from segtrain.layouts.lists import assign, read_list
 from segtrain.layouts.naming import Endings, divide, find_endings
 from segtrain.layouts.patterns import Entry, entries, fixed
+from segtrain.layouts.spelling import composed
 
 NONE = Endings()
 Paired = tuple[list[Item], list[str]]
@@ -63,7 +64,7 @@ def _endings(where: str, plan: Plan, piles: Sequence[Pile], suffix: str | None) 
 
 def _divided(root: Path, plan: Plan, suffix: str | None) -> tuple[list[Pile], Endings]:
     files = {place: entries(root, place.images) for place in plan.places}
-    everything = [Entry(str(e.path.with_suffix("")), e.path) for found in files.values() for e in found]
+    everything = [Entry(composed(str(e.path.with_suffix(""))), e.path) for found in files.values() for e in found]
     *parts, endings = divide(f"{root} ({plan.images})", everything, suffix)
     images, masks = ({entry.path for entry in part} for part in parts)
     piles = [
@@ -128,7 +129,14 @@ def _left(number: int) -> str:
 def _by_key(files: Sequence[Entry]) -> tuple[dict[str, Path], list[str]]:
     by_key = {entry.key: entry.path for entry in files}
     others = [entry for entry in files if by_key[entry.key] != entry.path]
-    return by_key, [f"{e.path}: stands there twice, as {by_key[e.key].name} too; remove one" for e in others]
+    return by_key, [_twice(entry.path, by_key[entry.key]) for entry in others]
+
+
+def _twice(path: Path, other: Path) -> str:
+    alike = (
+        ", a name that differs only in how Unicode composes it" if composed(path.name) == composed(other.name) else ""
+    )
+    return f"{path}: stands there twice, as {other.name} too{alike}; remove one"
 
 
 def _no_mask(root: Path, pile: Pile, image: Path, key: str) -> str:

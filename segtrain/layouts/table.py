@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import IO
 
 from segtrain import checks
@@ -19,6 +19,7 @@ from segtrain.checks import did_you_mean
 from segtrain.data.listing import SPLITS, Item, Listing, MaskFile, in_order
 from segtrain.errors import UserError
 from segtrain.layouts.patterns import listed, split_of
+from segtrain.layouts.spelling import existing
 
 NEEDED = ("image", "mask")
 COLUMNS = (*NEEDED, "split", "group", "weight")
@@ -78,18 +79,29 @@ class TableLayout:
             raise UserError(f"{len(cells)} fields, but the header has {len(header)}; put quotes around delimiters")
         row = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
         image, mask = (self._file(root, name, row[name]) for name in NEEDED)
-        identity = Path(row["image"]).with_suffix("").as_posix()
+        identity = Path(row["image"].replace("\\", "/")).with_suffix("").as_posix()
         return Item(identity, image, MaskFile(mask), _split(row), row.get("group", ""), _weight(row))
 
     def _file(self, root: Path, column: str, name: str) -> Path:
         if not name:
             raise UserError(f"{column} is empty; give a file, or remove the row")
-        if not self.allow_outside and (Path(name).is_absolute() or ".." in Path(name).parts):
+        windows = PureWindowsPath(name)
+        if not self.allow_outside and (Path(name).is_absolute() or windows.anchor or ".." in windows.parts):
             raise UserError(f"{column} {name} leads out of data.root; allow it with data.layout.allow_outside=true")
-        path = root / name
+        path = existing(root / name)
+        if not path.is_file() and "\\" in name:  # as Windows writes paths
+            path = existing(root / name.replace("\\", "/"))
         if not path.is_file():
             raise UserError(f"{column} {name}: no such file in {root}; correct the path or remove the row")
         return path
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a table with the columns image and mask."""
+    try:
+        return path.suffix.lower() in SUFFIXES and path.is_file() and not _missing(_header(path)[0])
+    except UserError:
+        return False
 
 
 def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -100,7 +112,7 @@ def read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """
     header, delimiter = _header(path)
     if missing := _missing(header):
-        raise UserError(f"{path} line 1: no column {' and '.join(missing)}{_found(missing[0], header)}")
+        raise UserError(f"{path} line 1: no column {' and '.join(missing)}{_found(missing, header)}")
     if twice := [name for name in COLUMNS if header.count(name) > 1]:
         raise UserError(f"{path} line 1: the column {twice[0]} stands there twice; remove one")
     with _reading(path) as file:
@@ -131,8 +143,11 @@ def _missing(header: Sequence[str]) -> list[str]:
     return [name for name in NEEDED if name not in header]
 
 
-def _found(name: str, header: Sequence[str]) -> str:
-    return f"; it has {', '.join(header)}{did_you_mean(name, header)}" if any(header) else "; the file is empty"
+def _found(missing: Sequence[str], header: Sequence[str]) -> str:
+    if not any(header):
+        return "; the file is empty"
+    near = did_you_mean(missing[0], header)
+    return f"; it has {', '.join(header)}{near}{' Call' if near else '; call'} them {' and '.join(missing)}"
 
 
 def _unused(header: Sequence[str]) -> list[str]:

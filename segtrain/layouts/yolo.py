@@ -20,11 +20,13 @@ from segtrain.data.listing import SPLITS, Item, Listing
 from segtrain.data.raster import GROUND
 from segtrain.decode.readers import IMAGE_SUFFIXES
 from segtrain.errors import UserError
-from segtrain.layouts.annotations import SPLIT_NAMES, corners, id_of, outside, twice
+from segtrain.layouts.annotations import SPLIT_NAMES, corners, id_of, in_image, outside, twice
 from segtrain.layouts.categories import BACKGROUND, ZERO_NOTE, free_id
 from segtrain.layouts.drawn import OVERLAPS, Drawing, Rings, Shape
+from segtrain.layouts.spelling import existing
 
 BOX = 4  # numbers of a line that is a box: centre, width and height
+FARTHEST = 2  # a share of an image's side that is larger than that is no share
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class YoloLayout:
         items: list[Item] = []
         for split, images, labels in _folders(root):
             found = sorted(path for path in images.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-            paths = {image: labels / image.relative_to(images).with_suffix(".txt") for image in found}
+            paths = {image: existing(labels / image.relative_to(images).with_suffix(".txt")) for image in found}
             alone = sorted({*labels.rglob("*.txt")} - {*paths.values()})
             faults += [f"{path}: no image {images / path.relative_to(labels).with_suffix('')}.*" for path in alone]
             for image, path in paths.items():
@@ -132,4 +134,10 @@ def _index(word: str, names: Mapping[int, str]) -> int:
 def _ring(words: list[str]) -> Shape:
     if len(words) == BOX:
         raise ValueError("a box (4 numbers) does not say which pixels; data=yolo needs polygons")
-    return Rings([corners(words)], relative=True)
+    ring = corners(words)
+    if abs(ring).max() > FARTHEST:
+        raise ValueError(
+            f"a coordinate of {ring.flat[abs(ring).argmax()]:g}: coordinates are pixels, not shares of the image; "
+            "divide x by its width and y by its height"
+        )
+    return in_image(Rings([ring], relative=True), None)

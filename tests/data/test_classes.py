@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segtrain.data.classes import ClassMap, Declared, FileClass, build_class_map, read_declared
+from segtrain.data.classes import ClassMap, Declared, FileClass, build_class_map
 from segtrain.data.conventions import declared_from_ids
+from segtrain.data.declarations import read_declared
 from segtrain.errors import UserError
 from segtrain.task import default_palette
 from tests.data.files import REQUEST
@@ -135,16 +136,81 @@ def test_json_goes_before_text_and_colours_are_optional(tmp_path: Path) -> None:
         ("dataset.json", '{"classes": [{"id": 0, "name": "a"}, {"id": 0, "name": "b"}]}'),
         ("dataset.json", '{"classes": [{"id": 0, "name": "a"}, {"id": 1, "name": "a"}]}'),
         ("dataset.json", '{"classes": [], "ignore_index": "none"}'),
-        ("classes.txt", "0 road\n"),
+        ("classes.txt", "0 road 128 64 128\n1 car 64 0 128\n"),  # colours and `ignore` need tabs
+        ("classes.txt", "0 road\n11 void ignore\n"),
+        ("classes.txt", "0 road\n11\n"),
+        ("classes.txt", "0 road\ncar\n"),
+        ("classes.txt", "0,road,128\n"),
+        ("classes.txt", "0: road\n"),
+        ("classes.txt", "road\n\ncar\n"),
+        ("classes.txt", "road,car\n"),
+        ("classes.txt", "road\ncar\nroad\n"),
+        ("labelmap.txt", "road\n"),
+        ("labelmap.txt", "road:1,2::\n"),
+        ("train/_classes.csv", "Pixel Value, Class\nx, road\n"),
+        ("train/_classes.csv", "Pixel Value, Class\n1\n"),
         ("classes.txt", "zero\troad\n"),
         ("classes.txt", "0\troad\t1,2\n"),
         ("classes.txt", "0\troad\tignored\n"),
     ],
 )
 def test_broken_declaration(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / "train").mkdir()
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=rf"{name}: cannot be read as a list of classes \(.+\); see docs"):
         read_declared(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "road\ntraffic light\nbus",
+        "\ufeffroad\r\ntraffic light\r\nbus \r\n\r\n",
+        "2 bus\n0 road\n1 traffic light\n",
+        "0,road\n1, traffic light\n2,bus",
+        "0\troad\n1 traffic light\n\n2,bus",
+    ],
+)
+def test_other_forms_of_classes_txt(tmp_path: Path, text: str) -> None:
+    (tmp_path / "classes.txt").write_bytes(text.encode())
+    declared = read_declared(tmp_path)
+    assert declared is not None
+    assert [(c.id, c.name) for c in declared.classes] == [(0, "road"), (1, "traffic light"), (2, "bus")]
+    assert declared.origin == "classes.txt" + ("" if "0" in text else ", numbered by line from 0")
+
+
+def test_a_line_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("0 road\n1 car\nbus\n")
+    with pytest.raises(UserError, match=r"\(line 3, 'bus', does not fit: a line is id<tab>name, .*\); see docs"):
+        read_declared(tmp_path)
+
+
+def test_labelmap_of_cvat(tmp_path: Path) -> None:
+    (tmp_path / "labelmap.txt").write_text(
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\na:b:9,8,7::\nc::x,y:z\n"
+    )
+    declared = read_declared(tmp_path)
+    assert declared is not None
+    assert declared.classes == [
+        FileClass(0, "background", (0, 0, 0)),
+        FileClass(1, "a:b", (9, 8, 7)),
+        FileClass(2, "c"),
+    ]
+
+
+def test_table_of_roboflow(tmp_path: Path) -> None:
+    for split in ("test", "train", "valid"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "_classes.csv").write_text("Pixel Value, Class\n0, background\n1, car\n")
+    declared = read_declared(tmp_path)
+    assert declared is not None
+    assert declared.classes == [FileClass(0, "background"), FileClass(1, "car")]
+    (tmp_path / "valid" / "_classes.csv").write_text("Pixel Value, Class\n0, background\n1, bus\n")
+    with pytest.raises(UserError, match=r"train/_classes.csv: .*valid/_classes.csv says otherwise"):
+        read_declared(tmp_path)
+    for split in ("test", "train", "valid"):
+        (tmp_path / split / "_classes.csv").write_text("filename, car, bus\na.jpg, 1, 0\n")
+    assert read_declared(tmp_path) is None
 
 
 def test_unknown_mode_is_named() -> None:

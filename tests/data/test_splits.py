@@ -151,11 +151,23 @@ def test_the_test_images_of_the_layout_stay() -> None:
 
 def test_a_given_split_with_leaking_groups_is_refused() -> None:
     found = made(6, group=lambda i: f"g{i // 2}", split=lambda i: "val" if i > 2 else "train")
-    with pytest.raises(UserError, match=r"group g1 lies in train and val \(a002.png, a003.png\)"):
+    with pytest.raises(
+        UserError, match=r"group g1 lies in train and val \(images/a002.png, images/a003.png\); .*=random"
+    ):
         divide(found, ROOT, Splitting())
     divide(found[:2] + found[4:], ROOT, Splitting())
     with pytest.raises(UserError, match=r"no split is given for 6 images .*data.split=random"):
         divide(made(6), ROOT, Splitting())
+
+
+@pytest.mark.parametrize("mode", ["given", "random", "kfold"])
+def test_groups_by_a_regular_expression_do_not_leak_into_given_splits(mode: str) -> None:
+    """Whoever names groups relies on them: also where splits are there already, and the kept test images."""
+    found = made(40, split=lambda i: "test" if i < 5 else "val" if i < 20 else "train")
+    with pytest.raises(UserError, match=r"group 00 lies in test and .*; .*data\.exclude"):
+        divide(found, ROOT, Splitting(mode, folds=2, group=r"images/a(\d\d)"))
+    divided, _ = divide(found[10:], ROOT, Splitting(mode, folds=2, group=r"images/a(\d\d)"))
+    assert len(divided) == 30
 
 
 @pytest.mark.parametrize(
@@ -176,7 +188,9 @@ def test_refused_settings(wrong: dict[str, Any], says: str) -> None:
 
 
 def test_too_few_groups() -> None:
-    with pytest.raises(UserError, match=r"data.split makes 5 parts .* of 9 images in 3 groups"):
+    with pytest.raises(
+        UserError, match=r"data.split makes 5 parts .* of 9 images in 3 groups: .* \(a stack, a patient"
+    ):
         splits_of(made(9, group=lambda i: str(i // 3)), mode="kfold")
     assert len(assign([f for _, f in made(3)], [0, 1, 2], {"a": 0.98, "b": 0.01, "c": 0.01}, True, 0)) == 3
 

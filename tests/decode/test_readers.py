@@ -173,7 +173,8 @@ FAULTY: dict[str, tuple[str, Write, str]] = {
     "zero bytes": ("x.png", lambda path: path.write_bytes(b""), "0 bytes.*replace or remove"),
     "HTML": ("x.png", lambda path: path.write_text("<!DOCTYPE html>"), "15 bytes.*<!DOCTYP.*replace or remove"),
     "EPS": ("x.png", lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "replace"),
-    "GIF": ("x.png", lambda path: SMALL.save(path, "GIF"), r"not a readable image \(a GIF"),
+    "Git LFS": ("x.png", lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
+    "dead link": ("x.png", lambda path: path.symlink_to("gone.png"), r"a link that leads nowhere \(to gone.png\)"),
     "folder": ("x.png", Path.mkdir, "a folder"),
     "missing": ("x.png", lambda path: None, "no such file"),
     "bomb": ("x.png", lambda path: bomb(path, 12000), "12000 x 12000.*tiles"),
@@ -183,6 +184,7 @@ FAULTY: dict[str, tuple[str, Write, str]] = {
     "link to itself": ("x.png", lambda path: path.symlink_to(path), "not a readable image"),
 }
 FAULTY_IMAGES = FAULTY | {
+    "GIF": ("x.png", lambda path: SMALL.save(path, "GIF"), r"not a readable image \(a GIF.*save it as PNG"),
     "truncated JPEG": ("x.jpg", cut(SMALL, "JPEG"), "replace or remove"),
     "truncated WebP": ("x.webp", cut(SMALL, "WEBP"), "replace or remove"),
     "NaN": ("x.tif", deep(np.full((5, 7), np.nan, np.float32)), "35 values are NaN"),
@@ -195,6 +197,8 @@ FAULTY_IMAGES = FAULTY | {
     "rotated JPEG": ("x.jpg", lambda path: SMALL.save(path, exif=oriented(2)), "orientation 2.*upright"),
 }
 FAULTY_MASKS = FAULTY | {
+    "GIF of colours": ("x.gif", SMALL.save, r"colours, not class ids"),
+    "animated GIF": ("x.gif", two_pages(GREY, "GIF"), "2 pages"),
     "JPEG": ("x.jpg", GREY.save, "JPEG.*PNG"),
     "JPEG named PNG": ("x.png", lambda path: GREY.save(path, "JPEG"), "JPEG.*PNG"),
     "colours": ("x.png", SMALL.save, r"colours, not class ids: .* in \d+ pixels.*data.colors"),
@@ -224,6 +228,23 @@ def test_faulty_image(tmp_path: Path, fault: str, reader: str) -> None:
     name, write, says = FAULTY_IMAGES[fault]
     write(tmp_path / name)
     refused(lambda: read_image(tmp_path / name, Reading(reader)), tmp_path / name, says)
+
+
+@pytest.mark.parametrize("ids", [[[0, 0]], [[255, 255]], [[0, 255]], [[0, 3], [7, 255]], [list(range(256))]])
+def test_a_gif_holds_grey_ids_however_it_numbers_them(tmp_path: Path, ids: list[list[int]]) -> None:
+    """Its own numbers are 0 for all that is white, where all is white."""
+    mask = np.array(ids, np.uint8)
+    Image.fromarray(mask).save(tmp_path / "x.gif")
+    np.testing.assert_array_equal(read_mask(tmp_path / "x.gif"), mask)
+
+
+def test_a_gif_of_colours_goes_by_the_colours(tmp_path: Path) -> None:
+    colors = {(0, 0, 0): 0, (128, 0, 0): 1, (0, 128, 0): 2}
+    for ids in ([[0, 1, 2]], [[2, 2, 1]]):
+        coloured = Image.fromarray(np.array(ids, np.uint8))
+        coloured.putpalette([value for color in colors for value in color])
+        coloured.save(tmp_path / "x.gif")
+        np.testing.assert_array_equal(read_mask(tmp_path / "x.gif", MaskRules(colors)), ids)
 
 
 @pytest.mark.parametrize("fault", FAULTY_MASKS)

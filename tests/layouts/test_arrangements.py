@@ -292,6 +292,20 @@ def test_names_that_only_look_like_endings(tmp_path: Path) -> None:
 # ---- what is refused -----------------------------------------------------------------------------------------------
 
 
+def test_names_that_are_not_read_are_said(tmp_path: Path) -> None:
+    write(tmp_path, lambda s, n: (f"images/{s}/{n}.jpg", f"masks/{s}/{n}.png"))
+    (tmp_path / "data.yaml").write_text("names: [ground, cell]\n")
+    assert "data.yaml is not read: give ids and names in classes.txt" in listing(tmp_path).notes
+    (tmp_path / "classes.txt").write_text("0 ground\n255 cell\n")
+    assert len(listing(tmp_path).notes) == 1
+
+
+def test_masks_that_are_gifs(tmp_path: Path) -> None:
+    """As the Carvana set has them."""
+    written = write(tmp_path, lambda s, n: (f"{s}/{n}.jpg", f"{s}_masks/{n}_mask.gif"))
+    check(tmp_path, written)
+
+
 def test_two_arrangements_are_listed(tmp_path: Path) -> None:
     written = write(tmp_path, lambda s, n: (f"images/{s}/{n}.png", f"masks/{s}/{n}.png"))
     for key, (_, mask) in written.items():

@@ -89,7 +89,8 @@ def test_roboflow(tmp_path: Path) -> None:
         for stem, boxes in BOXES[split].items():
             draw_picture(tmp_path / name / f"{stem}.png", boxes)
     expect(tmp_path)
-    assert opened(tmp_path, CocoLayout()).notes[-1] == "classes from the categories of _annotations.coco.json"
+    said = "classes from the categories of _annotations.coco.json: 0 = background, 1 = cat, 2 = dog"
+    assert opened(tmp_path, CocoLayout()).notes[-1] == said
 
 
 def test_files_elsewhere(root: Path) -> None:
@@ -225,10 +226,10 @@ def test_everything_wrong_with_objects_is_listed(root: Path) -> None:
             "(a.png): a polygon of 2 points [1.0, 2.0, 3.0, 4.0]; at least 3 are needed",
             "(a.png): a coordinate of nan",
             "(a.png): a polygon of 5 numbers",
-            "(a.png): category_id 77 is none of the categories",
+            "(a.png): category_id 77 is none of the categories; add it there, or remove the annotation",
             ": image_id 5555 is none of the images",
             f"(a.png): an RLE of 3 pixels, but its size is {HEIGHT} x {WIDTH}",
-            "(a.png): its segmentation is []: a box alone",
+            "(a.png): its segmentation is []: a box alone does not say which pixels; draw it as a polygon, or",
             "(a.png): coordinates that are not numbers: ['x', 1, 2, 3, 4, 5]",
             f"(a.png): an RLE of size [{WIDTH}, {HEIGHT}], but the image has [{HEIGHT}, {WIDTH}]",
         ]
@@ -272,7 +273,8 @@ def test_categories_must_agree_between_files(root: Path) -> None:
     ("content", "says"),
     [
         (b'{"images": [],\n "annotations": [}', "line 2, column 18: Expecting value; not valid JSON"),
-        (b"", "line 1, column 1"),
+        (b"", "not valid JSON (an empty file, 0 bytes)"),
+        (b"version https://git-lfs.github.com/spec/v1", "not valid JSON (a Git LFS pointer, not the file); run `git"),
         (b"\xff\xfe\xfa", "cannot be read as JSON"),
         (b"[" * 100000, "cannot be read as JSON"),
         (b"[1]", "holds a list, not an object"),
@@ -306,6 +308,14 @@ def test_images_of_one_name(root: Path) -> None:
         draw_picture(root / "train2017" / name, [])
         change(root, lambda c, name=name: c["images"].append({**c["images"][0], "id": name, "file_name": name}))
     assert "has the same name as" in faults(root, CocoLayout())
+
+
+def test_what_lies_outside_altogether_is_a_fault(root: Path) -> None:
+    flat = [-9.0, 3.0, 0.0, 3.0, 0.0, 6.0]
+    change(root, lambda c: c["annotations"][2].update(segmentation=[flat]))
+    assert "annotation 102 (b.png): no part of it lies in the image; correct its coordinates" in faults(
+        root, CocoLayout()
+    )
 
 
 def test_what_reaches_outside_is_cut_and_noted(root: Path) -> None:

@@ -76,7 +76,7 @@ def test_kinds_of_shapes(root: Path) -> None:
         np.testing.assert_array_equal(masks(opened(root, LabelmeLayout()))["a"] == 1, expected, err_msg=kind)
 
 
-@pytest.mark.parametrize(("left", "top"), [(-3, -2), (WIDTH - 2, HEIGHT - 3), (-3, 10), (WIDTH + 5, 3)])
+@pytest.mark.parametrize(("left", "top"), [(-3, -2), (WIDTH - 2, HEIGHT - 3), (-3, 10)])
 def test_a_mask_is_cut_at_the_border(root: Path, left: int, top: int) -> None:
     points = [[left, top], [left + 4, top + 6]]
     shape = {"label": "cat", "shape_type": "mask", "points": points, "mask": encoded(np.ones((7, 5), np.uint8) * 255)}
@@ -85,6 +85,26 @@ def test_a_mask_is_cut_at_the_border(root: Path, left: int, top: int) -> None:
     expected = planes([("cat", max(0, left), max(0, top), max(0, left + 5), max(0, top + 7))])["cat"]
     np.testing.assert_array_equal(masks(source)["a"] == 1, expected)
     assert "1 objects reach outside of their image and are cut off (the first in a.png)" in source.notes
+
+
+def test_labels_that_differ_in_blanks_or_capitals(root: Path) -> None:
+    """Blanks at the ends are nobody's intention; capitals may be."""
+    change(root, lambda content: content["shapes"][0].update(label=" cat "))
+    assert opened(root, LabelmeLayout()).task.names == ("background", "cat", "dog")
+    change(root, lambda content: content["shapes"][0].update(label="Cat"))
+    source = opened(root, LabelmeLayout())
+    assert source.task.names == ("background", "Cat", "cat", "dog")
+    (warning,) = source.warnings
+    assert warning.startswith("the labels Cat and cat differ in capitals alone")
+    assert warning.endswith("merge them with data.classes")
+
+
+def test_an_object_beside_its_image_is_a_fault(root: Path) -> None:
+    points = [[WIDTH, 3], [WIDTH + 4, 3], [WIDTH + 4, 9]]
+    change(root, shapes({"label": "cat", "shape_type": "polygon", "points": points}))
+    assert f"{root / 'train' / 'a.json'}: shape 0 (cat): no part of it lies in the image" in faults(
+        root, LabelmeLayout()
+    )
 
 
 def test_classes_of_the_users_own(root: Path) -> None:

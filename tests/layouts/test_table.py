@@ -75,6 +75,13 @@ def test_tables_of_every_kind(root: Path, delimiter: str, start: str, end: str) 
     assert list(found.notes) == ["pairs from any name.tsv", "column site is not used"]
 
 
+def test_paths_as_windows_writes_them(root: Path) -> None:
+    found = find(root, "image,mask\nin\\a.png,out\\a_x.png\n..\\b.png,out\\b_x.png\nC:\\b.png,out\\b_x.png\n")
+    assert [(item.id, item.image) for item in found.items] == [("in/a", root / "in" / "a.png")]
+    assert all("leads out of data.root" in fault for fault in found.faults)
+    assert len(found.faults) == 2
+
+
 def test_a_misspelt_column_is_said(root: Path) -> None:
     found = find(root, "image,mask,wieght\nin/a.png,out/a_x.png,3\n")
     assert "column wieght is not used - did you mean weight?" in found.notes
@@ -140,7 +147,10 @@ def test_outside_where_it_is_allowed(root: Path) -> None:
     [
         ("", "t.csv line 1: no column image and mask; the file is empty"),
         ("images,mask\n", "no column image; it has images, mask - did you mean images?"),
-        ("image\tmasque\n", "no column mask; it has image, masque"),
+        (
+            "image\tmasque\n",
+            "no column mask; it has image, masque - did you mean masque? Call them mask",
+        ),
         ("image,mask,mask\n", "line 1: the column mask stands there twice"),
         ('image,mask\n"in/a.png,out/a_x.png\n', "cannot be read as a table"),
     ],
@@ -158,7 +168,7 @@ def test_a_table_without_rows(root: Path) -> None:
 def test_which_table(root: Path) -> None:
     assert "no table (.csv, .tsv) there; name one with data.layout.table=FILE" in refused(root)
     (root / "scores.csv").write_text("epoch,iou\n1,2\n")
-    assert "no column image and mask; it has epoch, iou" in refused(root)
+    assert "no column image and mask; it has epoch, iou; call them image and mask" in refused(root)
     text = "image,mask\nin/a.png,out/a_x.png\n"
     assert len(find(root, text).items) == 1  # the other one is no such table
     (root / "u.tsv").write_text(text)

@@ -84,6 +84,8 @@ def test_everything_wrong_is_listed_by_line(root: Path) -> None:
         "cat .1 .1 .2 .2 .3 .1": "begins with 'cat', not with the number of a class",
         "1 .1 .1 .2 nan .3 .1": "a coordinate of nan",
         "1 .1 .1 .2 x .3 .1": "coordinates that are not numbers",
+        "0 12 15 40 15 40 40": "a coordinate of 40: coordinates are pixels, not shares of the image",
+        "0 -.9 .1 0 .1 0 .5": "no part of it lies in the image",
     }
     path.write_text("\n".join(lines))
     (root / "labels" / "val" / "alone.txt").write_text("")
@@ -91,7 +93,7 @@ def test_everything_wrong_is_listed_by_line(root: Path) -> None:
     for number, says in enumerate(lines.values(), 1):
         assert f"{path}: line {number}: {says}" in message
     assert f"{root / 'labels/val/alone.txt'}: no image {root / 'images/val/alone'}.*" in message
-    assert message.startswith(f"{root}: 8 faults")
+    assert message.startswith(f"{root}: 10 faults")
 
 
 def test_a_label_that_is_no_text(root: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from segtrain.data.listing import Item
 from segtrain.data.scan import Found
 from segtrain.data.survey import Survey
 from segtrain.data.twins import leaks
+from segtrain.decode.readers import IMAGE_SUFFIXES
 from segtrain.task import IGNORE
 
 BLURRED = 20  # unknown ids of one mask above which they come from smoothing
@@ -86,9 +87,20 @@ def of_ids(sound: Sequence[Found], class_map: ClassMap, ignored: Sequence[int]) 
 
 
 def of_single_images(errors: Sequence[Trouble], survey: Survey) -> list[Trouble]:
-    """The errors without the files that several images need: to leave such a file out would lose all of them."""
+    """The errors without the files that several images need, or would need if they could be read, as their like are.
+
+    To leave such a file out would lose all of these images.
+    """
     number = Counter(path for item, _ in survey.found for path in {item.image, *item.label.files})
+    shared = {path.suffix for path, images in number.items() if images > 1}
     return [
-        trouble._replace(file=None) if trouble.file is not None and number[trouble.file] > 1 else trouble
+        trouble._replace(file=None)
+        if (file := trouble.file) and (number[file] > 1 or _is_like(file, shared))
+        else trouble
         for trouble in errors
     ]
+
+
+def _is_like(file: Path, shared: Collection[str]) -> bool:
+    """Whether a file is no image, and of a kind that several images have in common."""
+    return file.suffix in shared and file.suffix.lower() not in IMAGE_SUFFIXES

@@ -114,10 +114,12 @@ def meaning(class_map: ClassMap, seen: Collection[int]) -> dict[str, list[int]]:
 
 
 def ids_taken(training: Sequence[Finding], class_map: ClassMap) -> str:
-    """Which ids are taken for what: "0 = background, 128 = foreground, 255 = ignored"; the first SOME and the last."""
+    """Which ids are taken for what, where nobody declared it: ": 0 = background, 255 = ignored"; not more than SOME."""
+    if not class_map.inferred:
+        return ""
     found = meaning(class_map, {i for finding in training for i in finding.ids})
     said = [f"{','.join(map(str, ids[:SOME])) or '-'} = {name}" for name, ids in found.items()]
-    return ", ".join(said if len(said) <= SOME + 1 else [*said[:SOME], "...", said[-1]])
+    return ": " + ", ".join(said if len(said) <= SOME + 1 else [*said[:SOME], "...", said[-1]])
 
 
 def fingerprint(splits: Splits, class_map: ClassMap, reading: Reading) -> str:

@@ -241,7 +241,7 @@ class FileData:
                 *notes,
                 *dropped_alpha(survey.sound),
                 *overlap_note(training, class_map),
-                f"classes from {class_map.origin}: {ids_taken(training, class_map)}",
+                f"classes from {class_map.origin}{ids_taken(training, class_map)}",
                 *ids_noted(training, stats),
             ],
             dtype=training[0].depth,

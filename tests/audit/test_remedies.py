@@ -213,6 +213,9 @@ def test_one_bad_annotation_does_not_exclude_all_images(tmp_path: Path, capsys: 
     said = capsys.readouterr().out
     assert "exclude" not in said
     assert "not those of single files" in said
+    (tmp_path / "annotations" / "instances_val.json").write_text("{")
+    assert main(["check", "data=coco", f"data.root={tmp_path}"]) == 1
+    assert "exclude" not in capsys.readouterr().out
 
 
 def test_settings_take_the_place_of_words() -> None:

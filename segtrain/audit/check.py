@@ -24,7 +24,8 @@ from segtrain.data.classes import ClassMap
 from segtrain.data.conventions import two_conventions
 from segtrain.data.facts import by_split, meaning
 from segtrain.data.files import FileData
-from segtrain.data.scan import Found, Progress
+from segtrain.data.finding import Found
+from segtrain.data.scan import Progress
 from segtrain.data.source import DataSource
 from segtrain.data.splits import divide
 from segtrain.data.survey import Survey

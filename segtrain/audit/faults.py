@@ -11,8 +11,8 @@ from segtrain.audit.trouble import Trouble, kind_of
 from segtrain.data.classes import ClassMap
 from segtrain.data.examples import where
 from segtrain.data.facts import mixed, unknown_in
+from segtrain.data.finding import Found
 from segtrain.data.listing import Item
-from segtrain.data.scan import Found
 from segtrain.data.survey import Survey
 from segtrain.data.twins import leaks
 from segtrain.decode.readers import IMAGE_SUFFIXES

@@ -11,7 +11,7 @@ from segtrain.data.classes import ClassMap
 from segtrain.data.conventions import numbered, numbers_said
 from segtrain.data.examples import where
 from segtrain.data.facts import by_split, unknown_in
-from segtrain.data.scan import Finding, Found
+from segtrain.data.finding import Finding, Found
 from segtrain.data.survey import Survey
 from segtrain.task import IGNORE
 

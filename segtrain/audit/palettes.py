@@ -9,8 +9,8 @@ from pathlib import Path
 from segtrain.audit.faults import ItemTrouble
 from segtrain.audit.trouble import Trouble
 from segtrain.data.classes import ClassMap
+from segtrain.data.finding import Found
 from segtrain.data.listing import MaskFile
-from segtrain.data.scan import Found
 from segtrain.decode.headers import open_image
 from segtrain.errors import UserError
 from segtrain.task import Color

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from segtrain.audit.trouble import Trouble, kind_of
-from segtrain.data.scan import Found
+from segtrain.data.finding import Found
 from segtrain.data.survey import Survey
 from segtrain.data.twins import identical, is_flat, near_twins
 from segtrain.decode.headers import open_image

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from segtrain.data.classes import ClassMap, Declared, FileClass
 from segtrain.data.examples import where
-from segtrain.data.scan import Found
+from segtrain.data.finding import Found
 from segtrain.errors import UserError
 from segtrain.task import IGNORE
 

@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from segtrain.data.classes import ClassMap
 from segtrain.data.examples import where
+from segtrain.data.finding import Finding, Found
 from segtrain.data.listing import SPLITS, Item
 from segtrain.data.overlaps import pixels_of
 from segtrain.data.sampling import Pixels, merge_places
-from segtrain.data.scan import SHOWN, Finding, Found
+from segtrain.data.scan import SHOWN
 from segtrain.decode.reading import Reading
 from segtrain.seeds import derive
 from segtrain.task import ClassStats

@@ -32,10 +32,11 @@ from segtrain.data.facts import (
     places_in,
     unknown_ids,
 )
+from segtrain.data.finding import Found
 from segtrain.data.listing import Layout
 from segtrain.data.overlaps import overlap_note
 from segtrain.data.sampling import NOWHERE, Places, Sampling
-from segtrain.data.scan import Found, Progress, mean_and_std, refuse, scan, state
+from segtrain.data.scan import Progress, mean_and_std, refuse, scan, state
 from segtrain.data.source import DataSource, Examples
 from segtrain.data.splits import Splitting, divide
 from segtrain.data.survey import Survey

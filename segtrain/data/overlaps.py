@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from segtrain.data.classes import ClassMap
+from segtrain.data.finding import Finding
 from segtrain.data.raster import GROUND
-from segtrain.data.scan import Finding
 
 
 def pixels_of(finding: Finding, class_map: ClassMap) -> list[tuple[set[int], int]]:

@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segtrain import checks
+from segtrain.data.finding import Found
 from segtrain.data.listing import SPLITS
-from segtrain.data.scan import Found, refuse
+from segtrain.data.scan import refuse
 from segtrain.data.splitfile import keys_of, read_division, relative, some, unique_names, write_division
 from segtrain.data.stratify import assign, groups_of, named_groups
 from segtrain.errors import UserError

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from segtrain.data.scan import Finding, Found
+from segtrain.data.finding import Finding, Found
 from segtrain.data.splitfile import relative, some
 from segtrain.errors import UserError
 from segtrain.seeds import derive

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segtrain.data.facts import mixed
+from segtrain.data.finding import Found
 from segtrain.data.listing import Listing
-from segtrain.data.scan import Found
 
 
 @dataclass(frozen=True)

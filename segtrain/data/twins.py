@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from segtrain.data.finding import Finding
 from segtrain.data.listing import Item
-from segtrain.data.scan import Finding
 from segtrain.decode.readers import read_image
 from segtrain.errors import UserError
 

@@ -17,8 +17,9 @@ from segtrain.data import DataSource
 from segtrain.data import scan as scan_module
 from segtrain.data.classes import Declared, FileClass, build_class_map
 from segtrain.data.files import FileData
+from segtrain.data.finding import Finding
 from segtrain.data.listing import Item, MaskFile
-from segtrain.data.scan import SHOWN, Finding, refuse
+from segtrain.data.scan import SHOWN, refuse
 from segtrain.decode.masks import MaskRules
 from segtrain.decode.reading import Reading
 from segtrain.errors import UserError

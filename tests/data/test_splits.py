@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segtrain.data.files import FileData
+from segtrain.data.finding import Finding, Found
 from segtrain.data.listing import Item, MaskFile
-from segtrain.data.scan import Finding, Found
 from segtrain.data.splits import Splitting, divide
 from segtrain.data.stratify import assign, deal
 from segtrain.errors import UserError

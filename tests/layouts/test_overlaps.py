@@ -14,9 +14,10 @@ import pytest
 from segtrain.data.classes import Declared, FileClass, build_class_map
 from segtrain.data.combinations import combinations_of
 from segtrain.data.facts import class_stats
+from segtrain.data.finding import Finding
 from segtrain.data.listing import Layout
 from segtrain.data.raster import Layers
-from segtrain.data.scan import Finding, look
+from segtrain.data.scan import look
 from segtrain.data.tally import PLACES
 from segtrain.decode.masks import MaskRules
 from segtrain.layouts.coco import CocoLayout

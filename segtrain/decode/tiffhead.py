@@ -16,6 +16,7 @@ from segtrain.decode.headers import Size, naming
 from segtrain.errors import UserError
 
 NEEDED = {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339}  # tags
+TILES = {322, 323, 324, 325}  # tags of files in tiles
 OFFSETS = {3, 4, 13, 16, 18}  # types of tags that hold a place in the file
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said once, by us
 
@@ -101,6 +102,8 @@ def page_size(path: Path, page: TiffPage) -> Size:
         raise ValueError(f"{page.samplesperpixel} channels of {page.photometric!r}")
     if unread := NEEDED & _codes(page) - {tag.code for tag in page.tags}:
         raise ValueError(f"its tags {sorted(unread)} cannot be read")
+    if TILES & _codes(page) and not page.is_tiled:
+        raise ValueError("tiles of no size")
     planes, down, across = grid(page)
     if not planes * down * across == len(page.dataoffsets) == len(page.databytecounts):
         raise ValueError(f"places of {len(page.dataoffsets)} parts, where {planes * down * across} are needed")

@@ -113,3 +113,17 @@ def test_pictures_are_of_three_channels_whatever_the_images_have(tmp_path: Path)
         dark = torch.rand(6, 5, channels).numpy() * 0.01  # 12 bits of 16: black without a stretch
         shown = to_rgb(dark)
         assert (shown.shape, shown.dtype, shown.max()) == ((6, 5, 3), np.uint8, 255)
+
+
+@pytest.mark.parametrize("tag", [322, 324])
+def test_tiles_that_lost_a_tag_are_no_empty_image(tmp_path: Path, tag: int) -> None:
+    """Tifffile takes such a file for one of strips, finds none, and gives zeros."""
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, np.full((32, 32), 300, np.uint16), tile=(16, 16), photometric="minisblack")
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tif:
+        offset = tif.pages[0].tags[tag].offset
+    content[offset : offset + 2] = (65000).to_bytes(2, "little")
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(f"{path}: ")):
+        read_image(path)

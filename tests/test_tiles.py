@@ -195,7 +195,7 @@ def make_large(root: Path, sizes: tuple[tuple[int, int], ...] = ((300, 200), (29
 def test_no_image_of_a_data_set_need_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, limits = make_large(tmp_path / "data"), ["data.max_pixels=10000", "data.cache=ram"]
     words = [*limits, *CUT, "loss=ce", "epochs=2", "batch_size=1", "lr=.02", "aug=none"]
-    run = tiny.train(tmp_path / "out", *words, data=tiny.folder(root))
+    run = tiny.train(tmp_path / "out", *words, data=tiny.folder(root), fast=tiny.BARE)
     assert (run.folder / "plots" / "predictions.png").is_file()
     rows = evaluate(run, tmp_path / "cut")
     whole = evaluate(run, tmp_path / "whole", *WHOLE, "data.max_pixels=100000000")

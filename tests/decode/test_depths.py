@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from segtrain import load
 from segtrain.cli import main
 from segtrain.data import DataSource
 from segtrain.data.files import FileData
+from segtrain.decode.readers import read_image
 from segtrain.decode.reading import Reading
+from segtrain.errors import UserError
 from segtrain.layouts.folder import FolderLayout
 from tests import tiny
 from tests.data.files import REQUEST

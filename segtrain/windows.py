@@ -81,7 +81,7 @@ class Tiling:
     """Which images are cut into tiles, and where.
 
     Args:
-        side: of a tile, in pixels; images of at most side x side pixels stay whole; None: all do.
+        side: most of a tile, in pixels; images of at most side x side pixels stay whole; None: all do.
         margin: pixels around the core of a tile that the net sees but that do not count, except at the image's edges.
         stride: of the net, in pixels.
 
@@ -128,14 +128,15 @@ class Span(NamedTuple):
 
 
 def _spans(length: int, side: int, margin: int, step: int) -> Iterator[Span]:
-    """As few as will do, at even distances; each pixel counts in the one in which it is farthest from an edge.
+    """As few as will do, as short as that number allows; each pixel counts where it is farthest from an edge.
 
-    All but the last are as long as a tile, and the last one ends with the image.
+    All but the last are of one length, and the last one ends with the image.
     """
-    last = max(0, math.ceil((length - side) / step))  # where the last one starts, in steps
-    gaps = math.ceil(last / ((side - 2 * margin) // step))
-    starts = [index * last // max(1, gaps) * step for index in range(gaps + 1)]
-    ends = [min(start + side, length) for start in starts]
+    steps, most, shared = math.ceil(length / step), side // step, math.ceil(2 * margin / step)
+    gaps = max(0, math.ceil((steps - most) / (most - shared)))
+    long = math.ceil((steps + gaps * shared) / (gaps + 1))
+    starts = [index * (steps - long) // max(1, gaps) * step for index in range(gaps + 1)]
+    ends = [min(start + long * step, length) for start in starts]
     cuts = [0, *((start + end) // 2 for start, end in zip(starts[1:], ends[:-1], strict=True)), length]
     for start, end, core, behind in zip(starts, ends, cuts[:-1], cuts[1:], strict=True):
         yield Span(start, end - start, core, behind)

@@ -43,7 +43,7 @@ def test_cores_are_the_image_and_windows_have_their_margin(size: tuple[int, int]
             assert start % tiling.step == 0
             assert first == start == 0 or first - start >= tiling.margin
             assert behind == end == length or end - behind >= tiling.margin
-            assert len(tiles) == 1 or end == length or end - start == tiling.side
+            assert len(tiles) == 1 or end == length or end - start == tiles[0].window[axis + 2]
             assert len(tiles) == 1 or end - start <= (tiling.side or 0)
     assert (times == 1).all()
     assert [tile.first for tile in tiles] == [True, *[False] * (len(tiles) - 1)]
@@ -69,6 +69,9 @@ def check_spans(length: int, tiling: Tiling) -> None:
         assert (own[core] == depths[:, core].max(0)).all()
     advance = (side - 2 * tiling.margin) // tiling.step * tiling.step
     assert len(spans) == 1 or (len(spans) - 2) * advance + side < length  # fewer would not do
+    shorter = spans[0].length - tiling.step
+    shared = math.ceil(2 * tiling.margin / tiling.step) * tiling.step
+    assert len(spans) == 1 or (len(spans) - 1) * (shorter - shared) + shorter < length  # nor would shorter ones
 
 
 @given(length=st.integers(1, 900), tiling=tilings())
@@ -87,6 +90,12 @@ def test_a_plan_by_hand() -> None:
     tiles = Tiling(128, 32).tiles((100, 200))
     assert [tile.window for tile in tiles] == [Window(0, 0, 100, 128), Window(0, 32, 100, 128), Window(0, 96, 100, 104)]
     assert [tile.core for tile in tiles] == [Window(0, 0, 100, 80), Window(0, 80, 100, 48), Window(0, 128, 100, 72)]
+    assert [tile.window[1::2] for tile in Tiling(2048, 128).tiles((2048, 6000))] == [
+        (0, 1696),
+        (1440, 1696),
+        (2880, 1696),
+        (4320, 1680),
+    ]  # 6,736 pixels a row instead of 4 x 2048
 
 
 def test_a_cut_of_planes() -> None:

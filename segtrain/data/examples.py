@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Generic, TypeGuard, TypeVar
 
@@ -80,11 +81,12 @@ class FileExamples:
         return image, self._class_map.apply(ids)
 
     def mask(self, index: int) -> Array:
-        """The canonical mask alone, as `read` gives it."""
+        """The canonical mask alone, as `read` gives it, whole: max_pixels is for files that are not known yet."""
         item, size = self._items[index], self.sizes[index]
+        rules = replace(self._rules, max_pixels=max(self._rules.max_pixels, size[0] * size[1]))
         if self._layered(item.label):
-            return self._class_map.apply_layers(item.label.layers(size, self._rules))
-        return self._class_map.apply(item.label.read(size, self._rules))
+            return self._class_map.apply_layers(item.label.layers(size, rules))
+        return self._class_map.apply(item.label.read(size, rules))
 
     def _layered(self, label: Label) -> TypeGuard[Layered]:
         """Whether objects of a label may overlap, and the task keeps all of them."""

@@ -59,7 +59,7 @@ def test_folders_of_data_are_swept_in_one_folder(tmp_path: Path, monkeypatch: py
     [
         (
             ["loss=focal,bce", "loss.gamma=1,2"],
-            ["loss.gamma=1: no such key here", "(in the run loss=bce, loss.gamma=1)"],
+            ["loss.gamma=1: the loss that is chosen has no gamma", "(in the run loss=bce, loss.gamma=1)"],
         ),
         (["seed=1,2", "loss=bce,fcal"], ["loss=fcal", "did you mean focal?"]),
         (["lr=interval(0,1)"], ["-m takes values, as in lr=1,2"]),

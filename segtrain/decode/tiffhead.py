@@ -97,6 +97,8 @@ def page_size(path: Path, page: TiffPage) -> Size:
         raise ValueError("strips of no rows")
     if page.tags.valueof(284, 1) not in (1, 2) or (page.bitspersample == 1 and page.samplesperpixel > 1):
         raise ValueError("planes or bits of an impossible number")
+    if page.bitspersample == 1 and page.predictor != 1:  # the number of bits is lost: 1 is what none means
+        raise ValueError("differences of single bits")
     strange = page.photometric in (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.PALETTE) and page.samplesperpixel > 1
     if strange or page.samplesperpixel < color_channels(page) or not set(page.extrasamples) <= {0, 1, 2}:
         raise ValueError(f"{page.samplesperpixel} channels of {page.photometric!r}")

@@ -218,9 +218,8 @@ class FileData:
                 raise UserError(f"{self.folder}: no train images; data.split=random makes splits of what is there")
             class_map = self.class_map(survey, splits, task)
         except UserError:
-            refuse(
-                f"{self.folder}", survey.faults, ADVICE
-            )  # what is wrong with the files comes before what follows from it
+            # what is wrong with the files comes before what follows from it
+            refuse(f"{self.folder}", survey.faults, ADVICE)
             raise
         odd = [*unknown_ids(survey.sound, class_map), *two_conventions(survey.sound, class_map)]
         refuse(f"{self.folder}", survey.faults + odd, ADVICE)

@@ -62,9 +62,8 @@ def scan(
             if progress is not None:
                 progress(done, len(missing))
     if kept is not None and missing:
-        save_findings(
-            kept, {key: known[key] for key in keys if not known[key].fault}
-        )  # a fault may be mended by chmod alone
+        sound = {key: known[key] for key in keys if not known[key].fault}  # a fault may be mended by chmod alone
+        save_findings(kept, sound)
     return [known[key] for key in keys]
 
 

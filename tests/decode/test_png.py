@@ -6,7 +6,9 @@ import io
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from segtrain.decode.reading import Reading
 from segtrain.errors import UserError
 from tests.data.files import Bytes, noise
 
+Without = Callable[[ModuleType, Callable[[], Any]], None]
 HEAD = 33  # signature and IHDR
 
 
@@ -110,27 +113,35 @@ def test_any_plain_png_is_what_pillow_reads(height: int, width: int, grey: bool,
 
 @pytest.mark.parametrize("channels", ["rgb", "grey", "native"])
 @pytest.mark.parametrize("kind", [*PLAIN, *OTHERS])
-def test_images_are_the_same_with_and_without(
-    kind: str, channels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "x.png"
-    path.write_bytes((PLAIN | OTHERS)[kind])
+def test_images_are_the_same_with_and_without(kind: str, channels: str, written: Path, without: Without) -> None:
     reading = Reading(channels=channels, orientation="apply")
-    alone = outcome(lambda: read_image(path, reading))
-    monkeypatch.setattr(readers, "plain_png", lambda _: None)
-    assert_same(alone, outcome(lambda: read_image(path, reading)))
+    without(readers, lambda: read_image(written, reading))
 
 
 @pytest.mark.parametrize("rules", [MaskRules(), MaskRules(threshold=100.0), MaskRules({(0, 0, 0): 3})], ids=str)
 @pytest.mark.parametrize("kind", [*PLAIN, *OTHERS])
-def test_masks_are_the_same_with_and_without(
-    kind: str, rules: MaskRules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_masks_are_the_same_with_and_without(kind: str, rules: MaskRules, written: Path, without: Without) -> None:
+    without(masks, lambda: read_mask(written, rules))
+
+
+@pytest.fixture
+def written(kind: str, tmp_path: Path) -> Path:
+    """The PNG of a kind as a file."""
     path = tmp_path / "x.png"
     path.write_bytes((PLAIN | OTHERS)[kind])
-    alone = outcome(lambda: read_mask(path, rules))
-    monkeypatch.setattr(masks, "plain_png", lambda _: None)
-    assert_same(alone, outcome(lambda: read_mask(path, rules)))
+    return path
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Without:
+    """Compares what a module reads with what it reads where it takes no PNG for plain."""
+
+    def compare(module: ModuleType, read: Callable[[], Any]) -> None:
+        alone = outcome(read)
+        monkeypatch.setattr(module, "plain_png", lambda _: None)
+        assert_same(alone, outcome(read))
+
+    return compare
 
 
 def outcome(read: Any) -> Bytes | str:

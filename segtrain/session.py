@@ -42,7 +42,7 @@ from segtrain.runs import (
 
 FOLDER, CHECKPOINT = "SEGTRAIN_RUN_FOLDER", "SEGTRAIN_RUN_CHECKPOINT"  # for the processes that Lightning starts
 TERMINATED = 128 + 15  # exit code of a process that was asked to end by signal 15, SIGTERM
-DATA_PATHS = ("data.root", "data.split_file", "data.exclude")
+DATA_PATHS = ("data.root", "data.split_file", "data.exclude", "aug.references")
 DEFAULT_MODEL = "unet_tiny"  # not part of a run's name
 
 

@@ -1,142 +1,187 @@
-"""Training transforms: a mapping of named Albumentations ops on crops of one size.
+"""Training transforms: named ops on crops of one size, decided by the sample's seed alone.
 
     aug.train.fog.p=0            switch one off
     ~aug.train.fog               remove it
-    aug.train.affine.rotate=[-30,30]
+    aug.train.rotate.degrees=[-30,30]
 
-Each op is `{op: <class of Albumentations>, <its arguments>}`. What differs from plain Albumentations:
-* an unknown argument is an error (the library only warns and trains with its default);
-* mask area that an op uncovers becomes the ignore index (the library's default is 0, the background);
-* the seed of a sample decides everything (with workers the library repeats itself each epoch);
-* ops that cannot work on the data's images are refused at start, by name.
-
-The crop is cut before the ops, so they cost what the crop costs. What a turn uncovers at its edges has no label; a
-margin around the crop would fill it, but to turn a square by any angle needs twice its pixels, and ops whose
-parameters are shares of the image (shifts, holes, grids) would mean shares of something larger.
+First comes the policy's choice and what of `train` its coins let through; all shapes are one look-up (see
+geometry.py), then pixel ops follow in the order they are written in, then holes. The crop is cut before, so ops cost
+what the crop costs. What a turn uncovers at its edges has no label; a margin around the crop would fill it, but to turn
+a square by any angle needs twice its pixels, and shares of the image would mean shares of something larger.
 """
 
 from __future__ import annotations
 
-import inspect
-import random
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import groupby
+from random import Random
+from typing import Any, NamedTuple
 
-import albumentations as A
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from segtrain import checks
+from segtrain.augment.backends import find_backend
+from segtrain.augment.holes import cut_holes
+from segtrain.augment.moves import moved_by
+from segtrain.augment.ops import Stage
+from segtrain.augment.parameters import Drawn
+from segtrain.augment.policies import Chosen, build_policy
+from segtrain.augment.steps import LibraryStep, OpConfig, Step, build_step
+from segtrain.augment.style import STYLES, References
+from segtrain.decode.reading import Reading
 from segtrain.errors import UserError
+from segtrain.windows import Array
 
-Array = npt.NDArray[np.generic]
-OpConfig = Mapping[str, Any]
-TRIALS = 8  # of each op at start: D4 and quarter turns swap height and width in half of them
+
+class Traced(NamedTuple):
+    """A changed sample, and what was done to it.
+
+    Args:
+        image: [H, W, C].
+        mask: [(K,) H, W].
+        ops: a few words on each op that was applied.
+    """
+
+    image: Array
+    mask: Array
+    ops: list[str]
 
 
 class Augmentation:
-    """The ops of one split. Call it with a crop, its mask and the sample's seed.
+    """Changes training samples. Call it with a crop, its mask and the sample's seed.
 
     Args:
-        ops: named ops, applied in this order.
+        train: named ops.
         crop: height and width of the crops, in pixels.
         ignore_index: id of mask area that an op uncovers.
+        backend: of BACKENDS.
+        policy: see build_policy.
+        references: folder of reference images, for ops of style that name none.
 
     Attributes:
         size: (height, width) of what it takes and returns, in pixels.
 
     Raises:
-        UserError: an unknown op or argument, or a value out of range.
+        UserError: an unknown op or parameter, or a value out of range.
     """
 
-    def __init__(self, ops: Mapping[str, OpConfig], crop: int | Sequence[int], ignore_index: int) -> None:
+    def __init__(
+        self,
+        train: Mapping[str, OpConfig],
+        crop: int | Sequence[int],
+        ignore_index: int,
+        backend: str = "albumentations",
+        policy: Mapping[str, Any] | None = None,
+        references: str | None = None,
+    ) -> None:
         self.size = checks.size("crop", crop)
-        self.ops = {name: build_op(name, config, ignore_index) for name, config in ops.items()}
-        self._compose = A.Compose(list(self.ops.values()))
+        self.ignore_index = ignore_index
+        self.backend = find_backend(backend)
+        if not isinstance(train, Mapping):
+            raise UserError(f"aug.train must be a mapping of named ops, got {train!r}")
+        self.steps = [
+            build_step(f"aug.train.{name}", config, self.backend, ignore_index) for name, config in train.items()
+        ]
+        self.policy = None if policy is None else build_policy(policy, self.backend, ignore_index)
+        self.references = references
+        self._styles: dict[str, References] = {}
 
     def __call__(self, image: Array, mask: Array, seed: int) -> tuple[Array, Array]:
         """Transform one sample.
 
         Args:
-            image: [H, W, C], uint8 or float32, of the crop's size.
+            image: [H, W, C], uint8 or float32 in [0, 1], of the crop's size.
             mask: [H, W], or [K, H, W] in multilabel.
             seed: equal seeds give equal results.
 
         Returns:
             The same, contiguous.
         """
-        # two generators, as the library wants; set_random_seed would give all nested ops the same stream
-        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        target = "masks" if mask.ndim == 3 else "mask"  # as channels of one mask, only the first would be filled
-        result = self._compose(image=image, **{target: mask})
-        return np.ascontiguousarray(result["image"]), np.ascontiguousarray(result[target])
+        return self._apply(image, mask, self._choose(seed))
 
-    def check(self, channels: int, dtype: str = "uint8") -> None:
-        """Try each op a few times on a blank crop of so many channels.
+    def trace(self, image: Array, mask: Array, seed: int) -> Traced:
+        """As a call, and says what was done."""
+        chosen = self._choose(seed)
+        return Traced(*self._apply(image, mask, chosen), [step.text(drawn) for step, drawn in chosen])
+
+    def _choose(self, seed: int) -> list[Chosen]:
+        """What is applied, in this order. Each op has its own stream: those before it change nothing for it."""
+        random, chosen = Random(seed), []
+        for step in self.steps:
+            coin, stream = random.random(), random.getrandbits(62)
+            if coin < step.p:
+                chosen.append((step, step.draw(Random(stream))))
+        if self.policy is not None:
+            chosen += self.policy.choose(random)
+        return sorted(chosen, key=lambda pair: pair[0].stage)
+
+    def _apply(self, image: Array, mask: Array, chosen: Sequence[Chosen]) -> tuple[Array, Array]:
+        kind = np.result_type(mask.dtype, np.min_scalar_type(self.ignore_index))  # -1 is no uint8
+        mask = mask.astype(kind, copy=False)
+        for shapes, steps in groupby(chosen, lambda pair: _is_shape(pair[0])):
+            if shapes:
+                move = moved_by([(step.name, drawn) for step, drawn in steps], self.size)
+                image, mask = self.backend.warp(image, mask, move, self.ignore_index)
+            else:
+                for step, drawn in steps:
+                    image, mask = self._run(step, image, mask, drawn)
+        return np.ascontiguousarray(image), np.ascontiguousarray(mask)
+
+    def _run(self, step: Step | LibraryStep, image: Array, mask: Array, drawn: Drawn) -> tuple[Array, Array]:
+        if isinstance(step, LibraryStep):
+            return step.run(image, mask, drawn["seed"])
+        if step.stage is Stage.HOLE:
+            return cut_holes(image, mask, step.name, drawn, self.ignore_index)
+        if step.name in STYLES:
+            rest = {key: value for key, value in drawn.items() if key not in ("folder", "seed")}
+            return STYLES[step.name](image, self._styles[step.key].pick(drawn["seed"]), **rest), mask
+        return self.backend.pixels[step.name](image, **drawn), mask
+
+    @property
+    def every_step(self) -> list[Step | LibraryStep]:
+        """All ops that may be applied."""
+        return [*self.steps, *(self.policy.steps if self.policy is not None else [])]
+
+    def check(self, channels: int, dtype: str = "uint8", reading: Reading | None = None) -> None:
+        """Refuse ops that cannot work on the images, and read the references of style.
 
         Args:
             channels: of the images.
             dtype: of the images, uint8 or float32.
+            reading: how references become arrays; None: as RGB, grey or native, by the channels.
 
         Raises:
-            UserError: naming the op that cannot work on such images, or that changes the size of the crop.
+            UserError: naming the ops and what to do instead.
         """
-        for name, op in self.ops.items():
-            key = f"aug.train.{name} ({op.__class__.__name__})"
-            geometric = isinstance(op, A.DualTransform)
-            size, trials = (self.size, TRIALS) if geometric else ((64, 64), 1)
-            always = A.Compose([op.__class__(**(op.get_transform_init_args() | {"p": 1.0}))], seed=0)
-            blank = {"image": np.zeros((*size, channels), dtype), "mask": np.zeros(size, np.uint8)}
-            try:
-                shapes = {always(**blank)["image"].shape[:2] for _ in range(trials)}
-            except (ValueError, TypeError, NotImplementedError, cv2.error) as error:
-                reason = " ".join(str(error).split())
-                raise UserError(
-                    f"{key} cannot work on images of {channels} channels, {dtype} ({reason}); "
-                    f"remove it with ~aug.train.{name}"
-                ) from error
-            if shapes != {size}:
-                raise UserError(
-                    f"{key} makes {min(shapes - {size})} of a crop of {size} pixels; give a square crop if it turns "
-                    f"images, or remove it with ~aug.train.{name}"
-                )
+        own = [step for step in self.every_step if isinstance(step, Step)]
+        for trouble, such in (
+            ("three colours", [s for s in own if s.op.rgb and channels != 3]),
+            ("8 bits", [s for s in own if s.op.uint8 and dtype != "uint8"]),
+            ("a square crop", [s for s in own if s.op.square and self.size[0] != self.size[1]]),
+        ):
+            if such:
+                raise UserError(self._refusal(such, trouble, f"{channels} channels of {dtype}"))
+        for step in self.every_step:
+            if isinstance(step, LibraryStep) and (wrong := step.check(self.size, channels, dtype)):
+                raise UserError(f"{step.key} ({step.name}) {wrong}; remove it with ~{step.key}")
+        words = {1: "grey", 3: "rgb"}
+        reading = reading or Reading(channels=words.get(channels, "native"))
+        for step in own:
+            if step.name in STYLES:
+                key, folder = f"{step.key}.folder", step.given["folder"] or self.references
+                if folder is None:
+                    raise UserError(f"{key} (or aug.references) must be a folder of reference images; give one")
+                self._styles[step.key] = References(key, folder, self.size, reading, channels, dtype)
+
+    def _refusal(self, steps: Sequence[Step], needed: str, images: str) -> str:
+        """One sentence on all ops that need the same."""
+        named = ", ".join(f"{step.key} ({step.name})" for step in steps)
+        has = f"crop is {list(self.size)}" if "crop" in needed else f"the images have {images}"
+        instead = {step.name: step.op.instead for step in steps if step.op.instead}
+        other = "; ".join(f"instead of {name} use {word}" for name, word in instead.items())
+        removed = " ".join(f"~{step.key}" for step in steps)
+        return f"{named}: {needed} needed, and {has}; remove with {removed}" + (f", or {other}" if other else "")
 
 
-def build_op(name: str, config: OpConfig, ignore_index: int) -> Any:
-    """Build one named op.
-
-    Args:
-        name: its key in the configuration, for error messages.
-        config: "op" (a class of Albumentations) and its arguments.
-        ignore_index: fills mask area that the op uncovers.
-
-    Raises:
-        UserError: unknown op or argument, or values that the op refuses.
-    """
-    key = f"aug.train.{name}"
-    if not isinstance(config, Mapping) or "op" not in config:
-        raise UserError(
-            f"{key} must be a mapping with the key op, such as {{op: HorizontalFlip, p: 0.5}}; got {config!r}"
-        )
-    kind = _op_class(key, str(config["op"]))
-    known = inspect.signature(kind).parameters
-    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k != "op"}
-    for argument in arguments:
-        checks.choice(f"{key} ({kind.__name__}): each argument", argument, known)
-    if "border_mode" in known and "fill_mask" in known:
-        arguments.setdefault("fill_mask", ignore_index)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)
-            return kind(**arguments)
-    except (ValueError, TypeError, UserWarning) as error:
-        message = " ".join(str(error).split())[:300]
-        raise UserError(f"{key} ({kind.__name__}): {message}") from error
-
-
-def _op_class(key: str, name: str) -> type[Any]:
-    known = [n for n, value in vars(A).items() if inspect.isclass(value) and issubclass(value, A.BasicTransform)]
-    checks.choice(f"{key}.op", name, known)
-    return getattr(A, name)  # type: ignore[no-any-return]
+def _is_shape(step: Step | LibraryStep) -> bool:
+    return isinstance(step, Step) and step.stage is Stage.SHAPE

@@ -33,6 +33,7 @@ from segtrain.cli.words import NEEDED, PATH_KEYS, parse_overrides, quoted
 from segtrain.errors import UserError
 
 OPTIONAL = ("debug",)  # groups that may be left out
+ADDING_UP = ("aug",)  # groups of which several options may be chosen, as in aug=[light,noise]
 OPEN = ("loss.weights", "loss.ramps", "aug.train", "callbacks")  # mappings to which a user may add names
 USUAL = {"data": "folder"}  # the option to begin with, of those that have a key
 ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\b")  # also within another interpolation
@@ -78,6 +79,8 @@ def _check_words(words: Sequence[str]) -> None:
             raise UserError(f"{word}: nothing runs without {key}; choose another option with {key}=...")
         if key in groups() and not override.is_delete() and not isinstance(value, (str, list, QuotedString)):
             raise UserError(f"{word}: no such option; {key} has: {', '.join(options(key))}")
+        if key in groups() and key not in ADDING_UP and isinstance(value, list):
+            raise UserError(f"{word}: {key} takes one option; several, with -m, are written {key}=a,b")
         if key in groups() and override.is_add() and override.package is None:
             raise UserError(f"{word}: {key} is chosen without +; write {word.lstrip('+')}")
 
@@ -135,8 +138,12 @@ def use_folder(config_dir: str | Path | None) -> None:
 
 
 def options_of(hydra: Any) -> dict[str, str]:
-    """The option chosen in each group, by Hydra's own part of a configuration."""
-    return {str(group): str(option) for group, option in hydra.runtime.choices.items() if option is not None}
+    """The option chosen in each group, by Hydra's own part of a configuration; light+noise where several add up."""
+    choices = {str(group): str(option) for group, option in hydra.runtime.choices.items() if option is not None}
+    for override in parse_overrides(list(hydra.overrides.task)):  # of lists Hydra keeps no record
+        if override.key_or_group in ADDING_UP and isinstance(override.value(), list):
+            choices[override.key_or_group] = "+".join(str(option) for option in override.value())
+    return choices
 
 
 def composed(name: str, words: list[str]) -> DictConfig:

@@ -17,9 +17,16 @@ from segtrain.errors import UserError
 LAYOUT_PATHS = ("data.layout.images", "data.layout.masks", "data.layout.lists", "data.layout.table")
 PATH_KEYS = (
     *("run", "input", "output", "output_dir", "resume", "init_from", "model.encoder_weights"),
-    *("data.root", "data.split_file", "data.exclude", "exclude", "write", *LAYOUT_PATHS),
+    *("data.root", "data.split_file", "data.exclude", "exclude", "write", "aug.references", *LAYOUT_PATHS),
 )
-NEEDED = {"run", "input", "output", "output_dir", "data.root"}  # of predict; elsewhere output may be null
+NEEDED = {
+    "run",
+    "input",
+    "output",
+    "output_dir",
+    "data.root",
+    "aug.references",
+}  # of predict; elsewhere output may be null
 SWEPT_TEXTS = ("data.root", "init_from", "model.encoder_weights", "name")  # whose commas separate values with -m
 TEXTS = (*PATH_KEYS, "name", "data.group", "data.layout.suffix")
 PLAIN = re.compile(r"[A-Za-z0-9_./-]*")  # paths that mean the same to Hydra ...

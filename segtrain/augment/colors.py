@@ -1,0 +1,220 @@
+"""Colour and grey by OpenCV: images [H, W, C], uint8 in [0, 255] or float32 in [0, 1], of any number of channels.
+
+8 bits stay 8 bits: what depends on a value alone is a table of 256 entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[Any]  # an image [H, W, C], or a channel [H, W]; uint8 or float32
+Curve = Callable[[npt.NDArray[np.floating]], npt.NDArray[np.floating]]  # of values in [0, 1]
+LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601, as in Pillow and torchvision
+WORDS = {"hls": "HLS", "hsv": "HSV", "lab": "Lab", "luv": "Luv", "xyz": "XYZ", "ycrcb": "YCrCb", "yuv": "YUV"}
+# ranges of float32 channels where they are not [0, 1]: (offset, length)
+RANGES = {
+    "hsv": ((0, 360), (0, 1), (0, 1)),
+    "hls": ((0, 360), (0, 1), (0, 1)),
+    "lab": ((0, 100), (-127, 254), (-127, 254)),
+    "luv": ((0, 100), (-134, 354), (-140, 262)),
+}
+
+
+def full(image: Pixels) -> float:
+    """The value of white."""
+    return 255.0 if image.dtype == np.uint8 else 1.0
+
+
+def by_value(image: Pixels, curve: Curve) -> Pixels:
+    """Each value changed by a function of [0, 1]; results are cut to [0, 1]."""
+    if image.dtype == np.uint8:
+        levels = np.clip(curve(np.arange(256) / 255), 0, 1)
+        return looked_up(image, np.rint(levels * 255).astype(np.uint8))
+    return np.clip(curve(np.asarray(image, np.float32)), 0, 1).astype(np.float32)
+
+
+def looked_up(image: Pixels, table: Pixels) -> Pixels:
+    """Each byte of an image replaced by its entry in a table of 256, or [256, C]."""
+    return np.asarray(cv2.LUT(image, table if table.ndim == 1 else table[None])).reshape(image.shape)
+
+
+def by_channel(image: Pixels, change: Callable[[Pixels], Pixels]) -> Pixels:
+    """Each channel [H, W] changed for itself."""
+    return np.stack([change(np.ascontiguousarray(image[..., c])) for c in range(image.shape[2])], axis=-1)
+
+
+def added(image: Pixels, other: Pixels, weight: float) -> Pixels:
+    """image + weight x (image - other), cut to the range."""
+    blended = np.asarray(cv2.addWeighted(image, 1 + weight, other, -weight, 0)).reshape(image.shape)
+    return blended if image.dtype == np.uint8 else np.clip(blended, 0, 1)
+
+
+def cut(values: Pixels, like: Pixels) -> Pixels:
+    """float32 values as the type of an image, rounded and cut to its range."""
+    if like.dtype == np.uint8:
+        return np.asarray(np.rint(np.clip(values, 0, 255)), np.uint8)
+    return np.asarray(np.clip(values, 0, 1), np.float32)
+
+
+def brightness(image: Pixels, factor: float) -> Pixels:
+    """factor x."""
+    return by_value(image, lambda x: factor * x)
+
+
+def mean_grey(image: Pixels) -> float:
+    """Mean of the image in [0, 1]; that of its luma where it has three colours."""
+    means = image.reshape(-1, image.shape[2]).mean(0) if image.shape[2] > 4 else np.array(cv2.mean(image))
+    weights = LUMA if image.shape[2] == 3 else (1 / image.shape[2],) * image.shape[2]
+    return float(np.dot(means[: image.shape[2]], weights)) / full(image)
+
+
+def contrast(image: Pixels, factor: float) -> Pixels:
+    """mean + factor (x - mean)."""
+    mean = mean_grey(image)
+    return by_value(image, lambda x: mean + factor * (x - mean))
+
+
+def gamma(image: Pixels, power: float) -> Pixels:
+    """x ^ power."""
+    return by_value(image, lambda x: np.power(np.maximum(x, 0), power))
+
+
+def channel_gain(image: Pixels, spread: float, seed: int) -> Pixels:
+    """Each channel times its own factor, even in 1 - spread to 1 + spread."""
+    factors = np.asarray(np.random.default_rng(seed).uniform(1 - spread, 1 + spread, image.shape[2]), np.float32)
+    if image.dtype != np.uint8:
+        return cut(image * factors, image)
+    return looked_up(image, cut(np.arange(256)[:, None] * factors, image))
+
+
+def channel_drop(image: Pixels, seed: int) -> Pixels:
+    """One channel 0."""
+    dropped = image.copy()
+    dropped[..., seed % image.shape[2]] = 0
+    return dropped
+
+
+def channel_shuffle(image: Pixels, seed: int) -> Pixels:
+    """Channels in a random order."""
+    return np.ascontiguousarray(image[..., np.random.default_rng(seed).permutation(image.shape[2])])
+
+
+def luma(image: Pixels) -> Pixels:
+    """Grey of an RGB image, [H, W]."""
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+
+
+def saturation(image: Pixels, factor: float) -> Pixels:
+    """luma + factor (x - luma)."""
+    return added(image, grey(image), factor - 1)
+
+
+def grey(image: Pixels) -> Pixels:
+    """All three channels the luma."""
+    return np.asarray(cv2.cvtColor(luma(image), cv2.COLOR_GRAY2RGB))
+
+
+def hue(image: Pixels, degrees: float) -> Pixels:
+    """The hue of HSV turned; 8 bits know it in steps of 360 / 256 degrees."""
+    if image.dtype != np.uint8:
+        turned = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+        turned[..., 0] = (turned[..., 0] + degrees) % 360
+        return np.clip(cv2.cvtColor(turned, cv2.COLOR_HSV2RGB), 0, 1)
+    table = np.tile(np.arange(256, dtype=np.uint8)[:, None], (1, 3))
+    table[:, 0] += np.uint8(round(degrees / 360 * 256) % 256)
+    turned = looked_up(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)), table)
+    return np.asarray(cv2.cvtColor(turned, cv2.COLOR_HSV2RGB_FULL))
+
+
+def color_space(image: Pixels, space: str) -> Pixels:
+    """The channels of another space, each in its full range."""
+    word = WORDS[space]
+    code = f"COLOR_RGB2{word}_FULL" if image.dtype == np.uint8 and word in ("HSV", "HLS") else f"COLOR_RGB2{word}"
+    channels = np.asarray(cv2.cvtColor(image, getattr(cv2, code)))
+    if image.dtype == np.uint8:
+        return channels
+    low, length = np.array(RANGES.get(space, ((0, 1),) * 3), np.float32).T
+    return np.asarray(np.clip((channels - low) / length, 0, 1), np.float32)
+
+
+def color_shift(image: Pixels, space: str, first: float, second: float, third: float) -> Pixels:
+    """Shares of the range added to the channels of another space."""
+    precise = image if image.dtype == np.float32 else image.astype(np.float32) / 255
+    channels = np.array(cv2.cvtColor(precise, getattr(cv2, f"COLOR_RGB2{WORDS[space]}")), np.float32)
+    _, length = np.array(RANGES.get(space, ((0, 1),) * 3), np.float32).T
+    channels += length * np.array((first, second, third), np.float32)
+    if space in ("hsv", "hls"):
+        channels[..., 0] %= 360
+        channels[..., 1:] = channels[..., 1:].clip(0, 1)
+    return cut(cv2.cvtColor(channels, getattr(cv2, f"COLOR_{WORDS[space]}2RGB")) * np.float32(full(image)), image)
+
+
+def invert(image: Pixels) -> Pixels:
+    """1 - x."""
+    return by_value(image, lambda x: 1 - x)
+
+
+def posterize(image: Pixels, bits: int) -> Pixels:
+    """The highest bits of 8, the others 0."""
+    kept = 256 - (1 << (8 - bits))
+    return by_value(image, lambda x: (np.rint(x * 255).astype(np.int32) & kept) / 255)
+
+
+def solarize(image: Pixels, threshold: float) -> Pixels:
+    """1 - x where x is at least the threshold."""
+    return by_value(image, lambda x: np.where(x >= threshold, 1 - x, x))
+
+
+def autocontrast(image: Pixels) -> Pixels:
+    """Least and largest value of each channel to 0 and 1; a flat channel stays."""
+
+    def stretch(channel: Pixels) -> Pixels:
+        low, high, *_ = cv2.minMaxLoc(channel)
+        low, high = low / full(image), high / full(image)
+        return channel if low == high else by_value(channel, lambda x: (x - low) / (high - low))
+
+    return by_channel(image, stretch)
+
+
+def equalize(image: Pixels) -> Pixels:
+    """Histogram equalization of each channel."""
+    return by_channel(image, cv2.equalizeHist)
+
+
+def clahe(image: Pixels, limit: float, cells: int) -> Pixels:
+    """Contrast-limited adaptive equalization (Zuiderveld 1994): of the lightness of RGB, else of each channel."""
+    change = cv2.createCLAHE(limit, (cells, cells)).apply
+    if image.shape[2] != 3:
+        return by_channel(image, change)
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2Lab)
+    lab[..., 0] = change(np.ascontiguousarray(lab[..., 0]))
+    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB))
+
+
+PIXELS: dict[str, Callable[..., Pixels]] = {
+    change.__name__: change
+    for change in (
+        brightness,
+        contrast,
+        gamma,
+        channel_gain,
+        channel_drop,
+        channel_shuffle,
+        saturation,
+        grey,
+        hue,
+        color_space,
+        color_shift,
+        invert,
+        posterize,
+        solarize,
+        autocontrast,
+        equalize,
+        clahe,
+    )
+}

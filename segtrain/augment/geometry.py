@@ -1,0 +1,129 @@
+"""Shapes: any number of ops becomes one map from output to input pixels, and one look-up in image and mask.
+
+An op is a pullback: it says where in the image before it a pixel of the image after it was. Those that are matrices are
+multiplied; where one bends, the map is made on a lattice of LATTICE pixels, and evenly between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from segtrain.augment.colors import Pixels
+from segtrain.windows import Size
+
+Floats = npt.NDArray[np.floating]
+LookUp = Callable[[Pixels, int, float], Pixels]  # (array [H, W, ...], interpolation, value outside) -> the same, moved
+Pullback = Callable[[Floats], Floats]  # (x, y) of output pixels [..., 2] to those of input pixels
+LATTICE = 4  # pixels: bends of some ten pixels are followed within a hundredth of one
+EXACT = 1e-6
+
+
+@dataclass(frozen=True)
+class Move:
+    """One op: a matrix [3, 3] on (x, y, 1), or a bend; either maps output to input pixels."""
+
+    matrix: Floats | None = None
+    bend: Pullback | None = None
+
+    def pull(self, points: Floats) -> Floats:
+        """(x, y) of output pixels [..., 2] to those of input pixels."""
+        if self.bend is not None:
+            return self.bend(points)
+        assert self.matrix is not None
+        moved = points @ self.matrix[:, :2].T + self.matrix[:, 2]
+        return np.asarray(moved[..., :2] / moved[..., 2:])
+
+
+def combine(moves: Sequence[Move]) -> Move:
+    """One move that does what these do one after another."""
+    matrices = [move.matrix for move in moves if move.matrix is not None]
+    if len(matrices) == len(moves):
+        return Move(reduce(np.matmul, matrices, np.eye(3)))
+
+    def bend(points: Floats) -> Floats:
+        for move in reversed(moves):
+            points = move.pull(points)
+        return points
+
+    return Move(bend=bend)
+
+
+def warp(image: Pixels, mask: Pixels, move: Move, ignore_index: int) -> tuple[Pixels, Pixels]:
+    """Look up image (evenly between pixels) and mask (at the nearest pixel).
+
+    Args:
+        image: [H, W, C].
+        mask: [(K,) H, W].
+        move: output to input pixels.
+        ignore_index: of mask area that has no input.
+
+    Returns:
+        The same, moved; what has no input is 0 in the image.
+    """
+    size = (image.shape[0], image.shape[1])
+    look_up = _by_map(coordinates(move, size)) if move.matrix is None else _by_matrix(move.matrix, size)
+    moved = look_up(image, cv2.INTER_LINEAR, 0).reshape(image.shape)
+    if mask.ndim == 2:
+        return moved, look_up(mask, cv2.INTER_NEAREST, ignore_index)
+    return moved, np.stack([look_up(plane, cv2.INTER_NEAREST, ignore_index) for plane in mask])
+
+
+def quarter(matrix: Floats, size: Size) -> tuple[bool, bool, bool] | None:
+    """Whether rows, columns are mirrored and then swapped, if the matrix does exactly that; else None."""
+    (height, width), rest = size, np.abs(matrix - np.round(matrix)).max()
+    (a, b, c), (d, e, f), last = np.round(matrix).tolist()
+    if (
+        rest > EXACT
+        or last != [0, 0, 1]
+        or (abs(a), abs(b)) not in ((1, 0), (0, 1))
+        or (abs(d), abs(e)) != (abs(b), abs(a))
+    ):
+        return None
+    columns, rows, swapped = a + b < 0, d + e < 0, a == 0
+    fits = (c, f) == (columns * (width - 1), rows * (height - 1)) and (height == width or not swapped)
+    return (rows, columns, swapped) if fits else None
+
+
+def turn(array: Pixels, turned: tuple[bool, bool, bool]) -> Pixels:
+    """Mirror rows, mirror columns, swap them, of an array [H, W, ...]."""
+    rows, columns, swapped = turned
+    array = array[:: -1 if rows else 1, :: -1 if columns else 1]
+    return np.ascontiguousarray(array.swapaxes(0, 1) if swapped else array)
+
+
+def coordinates(move: Move, size: Size) -> tuple[Floats, Floats]:
+    """(x, y) of the input of each output pixel, float32 [H, W] each."""
+    rows, columns = (np.arange(-1, -(-side // LATTICE) + 1) * LATTICE + (LATTICE - 1) / 2 for side in size)
+    lattice = move.pull(np.stack(np.meshgrid(columns, rows), axis=-1)).astype(np.float32)
+    dense = cv2.resize(lattice, None, fx=LATTICE, fy=LATTICE, interpolation=cv2.INTER_LINEAR)
+    x, y = cv2.split(dense[LATTICE : LATTICE + size[0], LATTICE : LATTICE + size[1]])
+    return np.asarray(x, np.float32), np.asarray(y, np.float32)
+
+
+def _by_matrix(matrix: Floats, size: Size) -> LookUp:
+    turned = quarter(matrix, size)
+    if turned is not None:
+        return lambda array, how, outside: turn(array, turned)
+    straight = bool(np.array_equal(matrix[2], (0, 0, 1)))
+    transform = cv2.warpAffine if straight else cv2.warpPerspective
+    matrix = matrix[:2] if straight else matrix
+
+    def look_up(array: Pixels, how: int, outside: float) -> Pixels:
+        flags = how | cv2.WARP_INVERSE_MAP
+        moved = transform(array, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=outside)
+        return np.asarray(moved)
+
+    return look_up
+
+
+def _by_map(points: tuple[Floats, Floats]) -> LookUp:
+    def look_up(array: Pixels, how: int, outside: float) -> Pixels:
+        return np.asarray(cv2.remap(array, *points, how, borderMode=cv2.BORDER_CONSTANT, borderValue=outside))
+
+    return look_up

@@ -1,0 +1,96 @@
+"""Ops of the backend's own library: any class of Albumentations or of torchvision.transforms.v2, by its name.
+
+What differs from the plain library:
+* an unknown argument is an error (Albumentations only warns and trains with its default);
+* mask area that an op uncovers becomes the ignore index (the default is 0, the background);
+* the seed decides everything (with workers Albumentations repeats itself each epoch).
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from segtrain import checks
+from segtrain.errors import UserError
+from segtrain.windows import Array
+
+Run = Callable[[Array, Array, int], tuple[Array, Array]]  # image, mask, seed -> the same, changed
+
+
+def albumentations_op(key: str, name: str, arguments: Mapping[str, Any], ignore_index: int) -> tuple[Run, bool]:
+    """Build a class of Albumentations, to be applied always.
+
+    Args:
+        key: in the configuration, for messages.
+        name: of the class.
+        arguments: of it, without p.
+        ignore_index: of mask area that it uncovers.
+
+    Returns:
+        What runs it, and whether it leaves masks alone.
+
+    Raises:
+        UserError: unknown class or argument, or values that it refuses.
+    """
+    import albumentations as A
+
+    classes = {n: c for n, c in vars(A).items() if inspect.isclass(c) and issubclass(c, A.BasicTransform)}
+    checks.choice(f"{key}.op", name, classes)
+    known = inspect.signature(classes[name]).parameters
+    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
+    if "border_mode" in known and "fill_mask" in known:
+        arguments.setdefault("fill_mask", ignore_index)
+    compose = A.Compose([_make(key, classes[name], known, {**arguments, "p": 1.0})])
+
+    def run(image: Array, mask: Array, seed: int) -> tuple[Array, Array]:
+        # two generators, as the library wants; set_random_seed would give all nested ops the same stream
+        compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        target = "masks" if mask.ndim == 3 else "mask"  # as channels of one mask, only the first would be filled
+        result = compose(image=image, **{target: mask})
+        return result["image"], np.asarray(result[target])
+
+    return run, issubclass(classes[name], A.ImageOnlyTransform)
+
+
+def torchvision_op(key: str, name: str, arguments: Mapping[str, Any], ignore_index: int) -> tuple[Run, bool]:
+    """Build a class of torchvision.transforms.v2; as albumentations_op. It has its own p."""
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
+    classes = {n: c for n, c in vars(v2).items() if inspect.isclass(c) and issubclass(c, v2.Transform)}
+    checks.choice(f"{key}.op", name, classes)
+    known = inspect.signature(classes[name]).parameters
+    arguments = dict(arguments)
+    if "fill" in known:
+        arguments["fill"] = {tv_tensors.Image: arguments.get("fill", 0), tv_tensors.Mask: ignore_index}
+    if "p" in known:
+        arguments["p"] = 1.0
+    transform = _make(key, classes[name], known, arguments)
+
+    def run(image: Array, mask: Array, seed: int) -> tuple[Array, Array]:
+        pixels = tv_tensors.Image(torch.from_numpy(np.array(image)).permute(2, 0, 1))
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            changed, moved = transform(pixels, tv_tensors.Mask(torch.from_numpy(np.array(mask))))
+        return changed.permute(1, 2, 0).numpy(), moved.numpy()
+
+    return run, False
+
+
+def _make(key: str, kind: type[Any], known: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:
+    for argument in arguments:
+        checks.choice(f"{key} ({kind.__name__}): each argument", argument, known)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            return kind(**arguments)
+    except (ValueError, TypeError, UserWarning) as error:
+        message = " ".join(str(error).split())[:300]
+        raise UserError(f"{key} ({kind.__name__}): {message}") from error

@@ -12,7 +12,16 @@ from omegaconf import DictConfig, open_dict
 
 from segtrain import checks
 from segtrain.audit.diagnose import Choice
-from segtrain.build import build, build_loss_of, plain, plain_fields, settle_loss, with_task
+from segtrain.build import (
+    build,
+    build_augmentation_of,
+    build_loss_of,
+    open_source,
+    plain,
+    plain_fields,
+    settle_loss,
+    with_task,
+)
 from segtrain.data import DataSource
 from segtrain.datamodule import SegmentationDataModule
 from segtrain.errors import UserError
@@ -70,11 +79,7 @@ def assemble(request: Request) -> Parts:
         UserError: whatever one of them refuses.
     """
     config, allow = request.config, request.allow
-    wanted = {key: value for key, value in plain(config.task).items() if key != "_target_"}
-    source: DataSource = build(config.data, "data", allow).open(wanted)
-    for split in ("train", "val"):
-        if split not in source.splits:
-            raise UserError(f"data {source.name} has no {split} images; training needs them")
+    source = open_source(config, allow)
     config = with_task(config, source.task, source.stats)
     choice = settle_loss(config, source.task, source.stats)
     _check_settings(config, source.task)
@@ -143,8 +148,7 @@ def check_tiles(source: DataSource, tiling: Tiling, max_pixels: int | None) -> N
 def _datamodule(
     config: DictConfig, source: DataSource, tiling: Tiling, allow: tuple[str, ...]
 ) -> SegmentationDataModule:
-    augmentation = build(config.aug, "aug", allow)
-    augmentation.check(source.channels, source.dtype)
+    augmentation = build_augmentation_of(config, source, allow)
     pinned = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
     return SegmentationDataModule(
         source, augmentation, config.seed, config.batch_size, augmentation.size, config.num_workers, pinned, tiling

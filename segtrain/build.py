@@ -12,7 +12,7 @@ import importlib
 import inspect
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra.utils
 from hydra.errors import InstantiationException
@@ -21,6 +21,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from segtrain.audit.diagnose import Choice, choose_loss
 from segtrain.errors import UserError
 from segtrain.task import ClassStats, Task
+
+if TYPE_CHECKING:
+    from segtrain.augment import Augmentation
+    from segtrain.data import DataSource
 
 BUILDERS = {
     "segtrain.augment.build_augmentation",
@@ -88,6 +92,36 @@ def build(node: Any, key: str, allow: Iterable[str] = ()) -> Any:
         if isinstance(cause, UserError):
             raise cause from error
         raise UserError(f"{key}: {' '.join(str(cause or error).split())[:400]}") from error
+
+
+def open_source(config: DictConfig, allow: Iterable[str] = ()) -> DataSource:
+    """Look through the data of a training.
+
+    Raises:
+        UserError: whatever is wrong with it, or no images to train or to validate with.
+    """
+    wanted = {key: value for key, value in plain(config.task).items() if key != "_target_"}
+    source: DataSource = build(config.data, "data", allow).open(wanted)
+    for split in ("train", "val"):
+        if split not in source.splits:
+            raise UserError(f"data {source.name} has no {split} images; training needs them")
+    return source
+
+
+def build_augmentation_of(config: DictConfig, source: DataSource, allow: Iterable[str] = ()) -> Augmentation:
+    """Build the augmentation of a configuration.
+
+    Args:
+        config: with the task filled in.
+        source: whose images it is for.
+        allow: see build.
+
+    Raises:
+        UserError: whatever `build` refuses, or ops that cannot work on the images.
+    """
+    augmentation: Augmentation = build(config.aug, "aug", allow)
+    augmentation.check(source.channels, source.dtype)
+    return augmentation
 
 
 def settle_loss(config: DictConfig, task: Task, stats: ClassStats) -> Choice | None:

@@ -11,17 +11,10 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from segtrain import checks
-from segtrain.data import (
-    DataSource,
-    EvaluationBatches,
-    EvaluationDataset,
-    ResumableSampler,
-    SegmentationDataset,
-    collate,
-)
-from segtrain.data.crops import training_crops
+from segtrain.data import DataSource, EvaluationBatches, EvaluationDataset, ResumableSampler, collate
 from segtrain.data.datasets import Transform
 from segtrain.data.plan import EpochPlan, plan_training
+from segtrain.data.training import drops_last, training_order, training_set
 from segtrain.errors import UserError
 from segtrain.loading import choose_workers, usable_cores
 from segtrain.seeds import derive
@@ -74,11 +67,10 @@ class SegmentationDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled by (seed, epoch); continues in the middle of an epoch where the trainer was restored to one."""
-        crops = training_crops(self.crop, self.source.task, self.source.sampling)
-        dataset = SegmentationDataset(self.source.splits["train"], self.transform, self.seed, crops)
-        sampler = ResumableSampler(self.plan.length, self.seed, *self._ranks(), self.plan.proportions)
+        dataset = training_set(self.source, self.transform, self.seed, self.crop)
+        sampler = training_order(self.plan, self.seed, *self._ranks())
         sampler.start_at(*self._position())
-        drop_last = len(sampler) >= self.batch_size
+        drop_last = drops_last(sampler, self.batch_size)
         return DataLoader(dataset, self.batch_size, sampler=sampler, drop_last=drop_last, **self._loading(self.workers))
 
     def tune(self) -> str:
@@ -92,8 +84,7 @@ class SegmentationDataModule(LightningDataModule):
 
     def _trial(self, workers: int) -> Iterator[Any]:
         """Training batches of no epoch that is trained, so many processes loading."""
-        crops = training_crops(self.crop, self.source.task, self.source.sampling)
-        dataset = SegmentationDataset(self.source.splits["train"], self.transform, derive(self.seed, "trial"), crops)
+        dataset = training_set(self.source, self.transform, derive(self.seed, "trial"), self.crop)
         sampler = ResumableSampler(self.plan.length, derive(self.seed, "trial", workers))
         loading = {**self._loading(workers), "persistent_workers": False}
         while True:

@@ -68,15 +68,19 @@ def errors(truth: Ids, predicted: Ids, task: Task) -> Picture:
     return picture
 
 
-def to_rgb(image: npt.NDArray[np.generic]) -> Picture:
+def to_rgb(image: npt.NDArray[np.generic], brightest: float | None = None) -> Picture:
     """An image [H, W, C] of any channel count as RGB uint8: its first three channels, or the first as grey.
 
     8 bits are shown as they are. Floats are stretched: 12 bits in a file of 16, or reflectances, would be black.
+
+    Args:
+        image: uint8 or float.
+        brightest: the float that is shown as white; None: the largest that is shown.
     """
     shown = image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
     if image.dtype != np.uint8:
-        brightest = float(np.max(shown, initial=0)) or 1.0
-        shown = np.clip(np.asarray(shown, np.float32) * (255 / brightest), 0, 255)
+        white = (float(np.max(shown, initial=0)) if brightest is None else brightest) or 1.0
+        shown = np.clip(np.asarray(shown, np.float32) * (255 / white), 0, 255)
     return np.ascontiguousarray(shown, dtype=np.uint8)
 
 

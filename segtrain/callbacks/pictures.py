@@ -1,4 +1,5 @@
-"""Pictures of a run: the first training batch, predictions on the same validation images in every run, confusion.
+"""Pictures of a run: the first training batch and how it was made, predictions on the same validation images in every
+run, confusion.
 
 They go to TensorBoard and, at the end, as PNG files into the run's folder `plots/`.
 """
@@ -19,13 +20,15 @@ from segtrain import checks
 from segtrain.callbacks.reliability import add_curves, figure_picture, reliability_picture
 from segtrain.data import EvaluationBatches
 from segtrain.data.sampler import Part
-from segtrain.draw import Picture, colorize, overlay, panel, stack, to_rgb
+from segtrain.draw import PANEL_HEIGHT, Picture, colorize, overlay, panel, stack, to_rgb
 from segtrain.metrics import SegmentationMetrics, predict_ids
 from segtrain.module import SegmentationModule
+from segtrain.preview import is_traced, sample_cell, sample_sheet, stages, trace_samples
 from segtrain.task import Batch, Task
 from segtrain.windows import cut
 
 TRAIN_SHOWN = 8
+TRACED_COLUMNS = 2  # of the samples that are shown before and after augmentation: a screen is as wide
 
 
 class Pictures(Callback):
@@ -34,7 +37,8 @@ class Pictures(Callback):
     Args:
         samples: validation images shown after each epoch: image, truth, prediction, errors. They are spread evenly over
             the split, because neighbours are often pieces of one image, and are the same in every run of the same data.
-            Of an image that is cut into tiles, one from its middle is shown.
+            Of an image that is cut into tiles, one from its middle is shown. As many training samples are shown at the
+            start, before and after augmentation.
         folder: for the PNG files.
 
     Raises:
@@ -49,9 +53,13 @@ class Pictures(Callback):
         self._rows: dict[int, Picture] = {}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
-        """Show the first batch, as the net gets it."""
+        """Show the first batch, as the net gets it, and how it was made."""
         if trainer.global_step == 0 and batch_idx == 0 and trainer.is_global_zero:
-            self._show(trainer, "train/batch", batch_picture(batch, _module(pl_module).task))
+            task = _module(pl_module).task
+            self._show(trainer, "train/batch", batch_picture(batch, task))
+            made = augmentation_picture(trainer.train_dataloader, batch, self.samples, task)
+            if made is not None:
+                self._show(trainer, "train/augmentation", made)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a new picture."""
@@ -118,6 +126,27 @@ def batch_picture(batch: Batch, task: Task) -> Picture:
         rgb, ids = to_rgb(image.permute(1, 2, 0).cpu().numpy()), mask.cpu().numpy()
         columns.append(np.concatenate([rgb, overlay(rgb, ids, task), colorize(ids, task)], axis=0))
     return np.concatenate(columns, axis=1)
+
+
+def augmentation_picture(loader: Any, batch: Batch, number: int, task: Task) -> Picture | None:
+    """How the first samples of a batch were made: the crop, augmented, as the net gets it, and the ops applied.
+
+    Reads those crops once more, from the cache where there is one.
+
+    Args:
+        loader: of training; nothing of it is used up.
+        batch: its first.
+        number: of samples, at most as many as the batch has.
+        task: names and colours of the classes.
+
+    Returns:
+        None where no sample is wanted, or the data does not say what was done.
+    """
+    if number == 0 or not is_traced(loader.dataset):
+        return None
+    samples = trace_samples(loader.dataset, itertools.islice(loader.sampler, min(number, len(batch["id"]))))
+    cells = [sample_cell(sample, task, PANEL_HEIGHT) for sample in stages(samples, batch)]
+    return sample_sheet(cells, TRACED_COLUMNS, task, "", PANEL_HEIGHT)
 
 
 def validated(trainer: Trainer) -> list[list[Part]]:

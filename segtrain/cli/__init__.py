@@ -23,6 +23,7 @@ COMMANDS = {
         "check",
         "look through a data set: what is in it, what is wrong, what to train with",
     ),
+    "preview": ("segtrain.cli.preview", "preview", "show what augmentation makes of training images, as a picture"),
     "test-loss": ("segtrain.cli.promises", "test_loss", "try a loss on everything that losses must do"),
     "explain": ("segtrain.cli.explanation", "explain", "show what losses do, as a table and a picture"),
     "ls": ("segtrain.cli.files", "ls", "list configuration groups, or the options of one"),
@@ -31,6 +32,7 @@ COMMANDS = {
 }
 WITH_VALUE = ("--config-dir", "--allow")
 MULTIRUN = ("-m", "--multirun")
+COMPARE = "--compare"
 # flags of Hydra that show something and stop -> the values they take, of which the first is the default
 SHOWING: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),
@@ -39,7 +41,7 @@ SHOWING: dict[str, tuple[str, ...]] = {
 }
 HOW_SHOWN = ("--resolve", "--package", "-p")  # of --cfg
 HYDRA_FLAGS = (*MULTIRUN, *SHOWING, *HOW_SHOWN)
-COMPOSED = ("train", "evaluate", "predict", "check", "explain")  # commands that print their configuration
+COMPOSED = ("train", "evaluate", "predict", "check", "preview", "explain")  # commands that print their configuration
 READING = (*COMPOSED, "test-loss")  # commands that read the user's own configurations
 
 
@@ -52,6 +54,7 @@ class Arguments:
         overrides: key=value words, and the plain words of ls and cp.
         hydra: flags (with their values) for Hydra itself, such as --cfg job.
         multirun: whether every combination is wanted (-m).
+        compare: whether comma-separated values are put side by side.
         config_dir: of the user's own groups.
         allow: packages whose code configurations may name.
         traceback: whether an error shows where it came from.
@@ -61,6 +64,7 @@ class Arguments:
     overrides: list[str] = field(default_factory=list)
     hydra: list[str] = field(default_factory=list)
     multirun: bool = False
+    compare: bool = False
     config_dir: str | None = None
     allow: list[str] = field(default_factory=list)
     traceback: bool = False
@@ -147,6 +151,8 @@ def parse(words: list[str]) -> Arguments:
                 arguments.config_dir = value
         elif word in MULTIRUN:
             arguments.multirun = True
+        elif word == COMPARE:
+            arguments.compare = True
         elif flag in SHOWING:
             value = value or (rest.popleft() if rest and rest[0] in SHOWING[flag] else "")
             arguments.hydra += [flag, *([value] if value else SHOWING[flag][:1])]
@@ -155,7 +161,7 @@ def parse(words: list[str]) -> Arguments:
         elif word.startswith("-"):
             if value:
                 raise UserError(f"no flag {flag}; settings are written without dashes: {word.lstrip('-')}")
-            flags = ("--traceback", *WITH_VALUE, *HYDRA_FLAGS, "--help")
+            flags = ("--traceback", COMPARE, *WITH_VALUE, *HYDRA_FLAGS, "--help")
             raise UserError(f"no flag {word}{did_you_mean(word, flags)}; settings are written key=value")
         else:
             arguments.overrides.append(word)
@@ -181,6 +187,8 @@ def _refuse_useless(arguments: Arguments) -> None:
         raise UserError(f"{useless[0]} has no use with {command}")
     if arguments.multirun and command != "train":
         raise UserError(f"-m is for train; {command} takes one run at a time")
+    if arguments.compare and command != "preview":
+        raise UserError(f"{COMPARE} has no use with {command}; it is for preview")
     if len(given) > 1:
         raise UserError(f"{' and '.join(given[:2])} do not go together; --cfg shows the configuration of one run")
     if arguments.hydra and not showing:

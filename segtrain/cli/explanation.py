@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from segtrain import checks
-from segtrain.cli import Arguments
-from segtrain.cli.compose import compose, show
+from segtrain.cli import Arguments, several
+from segtrain.cli.compose import show
 from segtrain.cli.conf import options
+from segtrain.cli.several import read_values
 from segtrain.cli.words import parse_overrides, quoted
 from segtrain.errors import UserError
 from segtrain.runs import clean_name
 
 MOST_CURVES = 8
+GROUPS = ("loss",)
 
 
 def explain(arguments: Arguments) -> int:
@@ -51,54 +52,16 @@ def combinations(words: Sequence[str], config_dir: str | None = None) -> list[tu
     Raises:
         UserError: a word that fits none of them, or more combinations than colours.
     """
-    values = _values(list(words))
+    for word in words:
+        if word in options("loss"):
+            raise UserError(f"{word}: losses are written with their key, as in loss={word}")
+    for word, override in zip(words, parse_overrides([quoted(word) for word in words]), strict=True):
+        if str(override.key_or_group) == "loss" and isinstance(override.value(), list):
+            raise UserError(f"{word}: several losses are written without brackets, as in loss=bce,dice")
     found: dict[str, Any] = {}
-    used: set[str] = set()
-    for combination in product(*values):
-        fitting = _fitting(list(combination), config_dir)
-        used.update(fitting)
-        config, choices = compose("explain", fitting, config_dir)
+    for fitting, config, choices in several.combinations("explain", read_values(words, GROUPS), GROUPS, config_dir):
         settings = [w.lstrip("+").removeprefix("loss.") for w in fitting if "loss." in w.partition("=")[0]]
         found.setdefault(" ".join([choices["loss"], *settings]), config)
         if len(found) > MOST_CURVES:
             raise UserError(f"explain draws at most {MOST_CURVES} losses; these are more")
-    for several in values:
-        for word in several:
-            if word not in used:  # let the sentence say what is wrong with it
-                compose("explain", [*(v[0] for v in values if not v[0].startswith("loss.")), word], config_dir)
     return list(found.items())
-
-
-def _values(words: Sequence[str]) -> list[list[str]]:
-    """Each word, or one word for each of its comma-separated values."""
-    for word in words:
-        if word in options("loss"):
-            raise UserError(f"{word}: losses are written with their key, as in loss={word}")
-    values = []
-    for word, override in zip(words, parse_overrides([quoted(word) for word in words]), strict=True):
-        key = str(override.key_or_group)
-        if key == "loss" and isinstance(override.value(), list):
-            raise UserError(f"{word}: several losses are written without brackets, as in loss=bce,dice")
-        if override.is_sweep_override() and not f"{key}.".startswith("loss."):
-            raise UserError(f"{word}: only the loss and its settings may have several values")
-        several = override.sweep_string_iterator() if override.is_sweep_override() else ()
-        values.append([f"{override.get_key_element()}={value}" for value in several] or [word])
-    return values
-
-
-def _fitting(words: list[str], config_dir: str | None) -> list[str]:
-    """The words without those settings of the loss that this loss does not have."""
-    try:
-        compose("explain", words, config_dir)
-        return words
-    except UserError:
-        plain = [word for word in words if not word.startswith("loss.")]
-        compose("explain", plain, config_dir)
-    kept = []
-    for word in words:
-        try:
-            compose("explain", [*plain, word] if word not in plain else plain, config_dir)
-            kept.append(word)
-        except UserError:
-            continue
-    return kept

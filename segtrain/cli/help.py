@@ -18,6 +18,11 @@ EXAMPLES = {
         "segtrain check data=folder data.root=my_images",
         "segtrain check data=folder data.root=my_images exclude=bad.txt write=myconf",
     ),
+    "preview": (
+        "segtrain preview data=folder data.root=my_images aug=heavy",
+        "segtrain preview --compare aug=none,light,heavy rows=6",
+        "segtrain preview --compare aug=light aug.train.affine.degrees=10,45",
+    ),
     "test-loss": (
         "segtrain test-loss my_pkg.MyLoss scale=2.0",
         "segtrain test-loss focal gamma=3 modes=binary,multilabel",
@@ -40,6 +45,8 @@ FLAGS = (
     "  --traceback          show where an error came from",
 )
 
+COMPARE = "  --compare            put comma-separated values of aug and mix, and of their settings, side by side"
+
 
 def overview() -> str:
     """What `segtrain --help` prints."""
@@ -54,7 +61,7 @@ def about(command: str) -> str:
     """What `segtrain COMMAND --help` prints: what it does, examples, groups with their options, settings."""
     lines = [f"segtrain {command}: {COMMANDS[command][2]}", "", "examples:"]
     lines += [f"  {example}" for example in EXAMPLES[command]]
-    if command in ("train", "evaluate", "check"):
+    if command in ("train", "evaluate", "check", "preview"):
         lines += ["", "groups (GROUP=OPTION; `segtrain ls GROUP` says what each option is for):"]
         lines += [f"  {group:10} {', '.join(names)}" for group in groups() if (names := options(group))]
     if command in ("test-loss", "explain"):
@@ -62,7 +69,7 @@ def about(command: str) -> str:
     if command in COMPOSED:
         lines += ["", "settings (KEY=VALUE; --cfg job shows those of the groups too):"]
         lines += [f"  {line}" for line in summary_of(command)]
-        lines += ["", "flags:", *FLAGS]
+        lines += ["", "flags:", *([COMPARE] if command == "preview" else []), *FLAGS]
     elif command == "test-loss":
         lines += ["", "flags:", *FLAGS[-3:]]
     return "\n".join(lines)

@@ -46,13 +46,17 @@ class SegmentationDataset(Dataset[Sample]):
         return len(self.examples.ids)
 
     def __getitem__(self, key: Key) -> Sample:
-        image, mask, forced = self._read(key)
+        image, mask, forced = self.read(key)
         if self.transform is not None:
-            image, mask = self.transform(image, mask, derive(self.seed, "aug", *key))
+            image, mask = self.transform(image, mask, self.transform_seed(key))
         return {"image": image, "mask": mask, "id": self.examples.ids[key.image], "forced": forced}
 
-    def _read(self, key: Key) -> tuple[Array, Array, bool]:
-        """Image, mask, and whether the crop was placed around a pixel of a class."""
+    def transform_seed(self, key: Key) -> int:
+        """What the transform of a sample depends on."""
+        return derive(self.seed, "aug", *key)
+
+    def read(self, key: Key) -> tuple[Array, Array, bool]:
+        """A sample before the transform: image, mask, and whether the crop was placed around a pixel of a class."""
         if self.crops is None:
             return *self.examples.read(key.image), False
         crop = self.crops.choose(self.examples, key.image, derive(self.seed, "crop", *key))

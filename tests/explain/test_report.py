@@ -115,7 +115,7 @@ def test_a_loss_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (["loss=focal", "loss.gamma"], ["cannot read 'loss.gamma'", "key=value"]),
         (["loss=dice", "loss.weights.ce=2"], ["no combination, so it has no weights"]),
         (["share=0"], ["share must be a number in [0.0001, 0.9999], got 0"]),
-        (["share=.1,.2"], ["share=.1,.2: only the loss and its settings may have several values"]),
+        (["share=.1,.2"], ["share=.1,.2: only loss and its settings may have several values"]),
         (["share=null"], ["share must be a number in [0.0001, 0.9999], got None"]),
         (["epochs=x"], ["epochs must be a number > 0, got 'x'"]),
         (["stats=3"], ["stats=3", "made from share"]),

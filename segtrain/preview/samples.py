@@ -1,0 +1,111 @@
+"""Training samples on their way to the net: the crop, what augmentation makes of it, what is left after mixing.
+
+They are those of a training, bit for bit: the same data set with the same keys, and where there is one its own batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+from torch import Tensor
+
+from segtrain.augment import Traced
+from segtrain.data import SegmentationDataset, collate
+from segtrain.data.datasets import Sample
+from segtrain.data.sampler import Key
+from segtrain.draw import Ids
+from segtrain.task import Batch
+from segtrain.windows import Array
+
+SAME = 0.01  # of the range of values: what rounding to few bits changes
+
+
+@runtime_checkable
+class Tracing(Protocol):
+    """A transform that says what it has done."""
+
+    def trace(self, image: Array, mask: Array, seed: int) -> Traced:
+        """As a call, and what was done."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A sample from its crop to what the net gets.
+
+    Args:
+        name: of its image.
+        original: the crop, [H, W, C].
+        changed: the crop after augmentation.
+        image: what the net gets: changed, unless images are mixed.
+        masks: of the image, each [(K,) H, W] with its share of the loss; several where images are blended.
+        ops: a few words on what was applied.
+    """
+
+    name: str
+    original: Array
+    changed: Array
+    image: Array
+    masks: Sequence[tuple[Ids, float]]
+    ops: Sequence[str]
+
+
+def is_traced(dataset: Any) -> bool:
+    """Whether it can be told what was done to the samples of a data set."""
+    return isinstance(dataset, SegmentationDataset) and isinstance(dataset.transform, Tracing)
+
+
+def trace_samples(dataset: SegmentationDataset, keys: Iterable[Key]) -> list[Sample]:
+    """The samples with these keys, as the data set gives them, with their "original" image and the "ops" applied."""
+    samples: list[Sample] = []
+    for key in keys:
+        image, mask, forced = dataset.read(key)
+        traced = cast(Tracing, dataset.transform).trace(image, mask, dataset.transform_seed(key))
+        own: Sample = {"image": traced.image, "mask": traced.mask, "id": dataset.examples.ids[key.image]}
+        samples.append(own | {"forced": forced, "original": image, "ops": traced.ops})
+    return samples
+
+
+def stages(samples: Sequence[Sample], batch: Batch | None = None, mixed: str = "mixed") -> list[Stages]:
+    """All that was done to samples.
+
+    Args:
+        samples: as trace_samples gives them.
+        batch: what the net gets, which begins with these samples; None: the samples.
+        mixed: what to say of a sample that has become another one in the batch.
+    """
+    batch = collate(samples) if batch is None else batch
+    return [_stages(sample, batch, place, mixed) for place, sample in enumerate(samples)]
+
+
+def _stages(sample: Sample, batch: Batch, place: int, mixed: str) -> Stages:
+    image = _host_image(batch["image"][place], sample["image"].dtype)
+    mask, second, ops = _host(batch["mask"][place]), cast(Any, batch).get("second"), list(sample["ops"])
+    same = _equal(image, sample["image"]) and np.array_equal(mask, sample["mask"])
+    if same or second is None:
+        masks, ops = [(mask, 1.0)], ops if same else [*ops, mixed]
+    else:
+        share = float(second.lam)
+        masks = [(mask, share), (_host(second.mask[place]), 1 - share)]
+        ops.append(f"{mixed} {share:.2f} + {1 - share:.2f}")
+    return Stages(sample["id"], sample["original"], sample["image"], image, masks, ops)
+
+
+def _host(values: Tensor) -> Any:
+    return values.cpu().numpy()
+
+
+def _host_image(image: Tensor, dtype: Any) -> Array:
+    """An image of a batch as [H, W, C] of this type: where images are blended, 8 bits have become floats in [0, 1]."""
+    pixels = image.permute(1, 2, 0)
+    if dtype == np.uint8 and pixels.is_floating_point():
+        pixels = (pixels.float() * 255).round().byte()
+    return cast(Array, _host(pixels.float() if pixels.is_floating_point() else pixels))
+
+
+def _equal(one: Array, other: Array) -> bool:
+    whole = 255.0 if one.dtype == np.uint8 else 1.0
+    return bool(np.abs(one.astype(np.float32) - other.astype(np.float32)).max() <= SAME * whole)

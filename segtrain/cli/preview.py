@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 OWN = ("rows", "columns", "epoch", "output")  # settings of preview, which a training does not have
 GROUPS = ("aug", "mix")  # what may be compared
 MOST_ROWS, MOST_COLUMNS, MOST_PIPELINES = 32, 8, 8  # of a picture of at most a hundred million pixels
-NOTHING = ""  # the option of a group that there is not
-NOT_MIXED = (NOTHING, "none")
+NOT_MIXED = "none"
 
 
 @dataclass(frozen=True)
@@ -78,15 +77,14 @@ def preview(arguments: Arguments) -> int:
     chosen = _chosen(arguments)
     config = chosen[0].config
     output = None if config.output is None else Path(str(config.output)).expanduser()
-    _check(config, output, arguments.compare)
+    _check(config, output)
     from segtrain.build import open_source
     from segtrain.console import set_up_logging
 
     set_up_logging()
     source = open_source(config, arguments.allow)
-    pipelines = {_label(one, chosen): _pipeline(one, source, arguments.allow) for one in chosen}
-    name = f"preview_{source.name}_{_file_name(chosen)}"
-    output = output or Path(f"{clean_name(name)}.png")
+    pipelines = {_label(one, chosen): build_pipeline(one, source, arguments.allow) for one in chosen}
+    output = output or Path(f"{clean_name(f'preview_{source.name}_{_file_name(chosen)}')}.png")
     picture, cells = (_compared if arguments.compare else _grid)(pipelines)
     _save(picture, output)
     for label, drawn in cells.items():
@@ -115,10 +113,12 @@ def _chosen(arguments: Arguments) -> list[Combination]:
         raise UserError(f"{COMPARE} puts at most {MOST_PIPELINES} pipelines side by side; these are more")
     if arguments.compare and len(chosen) == 1:
         raise UserError(f"{COMPARE} needs several values of a setting, as in aug=light,heavy")
+    if arguments.compare and any(word.startswith("columns=") for word in words):
+        raise UserError(f"columns has no use with {COMPARE}, where each column is a pipeline; rows=N shows more images")
     return chosen
 
 
-def _check(config: Any, output: Path | None, compare: bool) -> None:
+def _check(config: Any, output: Path | None) -> None:
     """Values that would be found wrong only after the data was looked through."""
     checks.whole("seed", config.seed, 0)
     checks.whole("batch_size", config.batch_size, 1)
@@ -129,7 +129,7 @@ def _check(config: Any, output: Path | None, compare: bool) -> None:
         checks.choice("output: the ending", output.suffix, (".png",))
 
 
-def _pipeline(chosen: Combination, source: DataSource, allow: Sequence[str]) -> Pipeline:
+def build_pipeline(chosen: Combination, source: DataSource, allow: Sequence[str]) -> Pipeline:
     """What a training with these words does.
 
     Raises:
@@ -162,14 +162,16 @@ def _label(one: Combination, chosen: Sequence[Combination]) -> str:
 
 def _named(one: Combination) -> str:
     """A pipeline by its options and what was typed of their settings."""
-    options = [f"{group}={one.choices[group]}" for group in GROUPS if one.choices.get(group, NOTHING) not in NOT_MIXED]
-    return " ".join([*options, *(word for word in one.words if is_setting(word, GROUPS))]) or "aug=none"
+    mix = one.choices.get("mix", NOT_MIXED)
+    options = [f"aug={one.choices['aug']}", *([] if mix == NOT_MIXED else [f"mix={mix}"])]
+    return " ".join([*options, *(word for word in one.words if is_setting(word, GROUPS))])
 
 
 def _file_name(chosen: Sequence[Combination]) -> str:
     """The options, in short."""
-    names = [one.choices[group] for one in chosen for group in GROUPS if one.choices.get(group) not in (None, "none")]
-    return "-".join(dict.fromkeys(names)) or "none"
+    names = [(one.choices["aug"], one.choices.get("mix", NOT_MIXED)) for one in chosen]
+    options = dict.fromkeys(aug if mix == NOT_MIXED else f"{aug}-{mix}" for aug, mix in names)
+    return ",".join(options) + ("_compared" if len(chosen) > 1 else "")
 
 
 def _grid(pipelines: Mapping[str, Pipeline]) -> tuple[Picture, dict[str, list[Cell]]]:

@@ -6,7 +6,11 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
-from segtrain.cli.compose import compose
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from segtrain.cli.compose import compose, composed, use_folder
 from segtrain.cli.words import parse_overrides, quoted
 from segtrain.errors import UserError
 
@@ -82,16 +86,21 @@ def is_setting(word: str, groups: Sequence[str]) -> bool:
 
 def _fitting(name: str, words: list[str], groups: Sequence[str], config_dir: str | None) -> list[str]:
     """The words without those settings that the options chosen do not have."""
-    try:
-        compose(name, words, config_dir)
+    use_folder(config_dir)
+    if _composes(name, words):
         return words
-    except UserError:
-        kept = [word for word in words if not is_setting(word, groups)]
-        compose(name, kept, config_dir)
-    for word in [word for word in words if is_setting(word, groups)]:
-        try:
-            compose(name, [*kept, word], config_dir)
+    kept = [word for word in words if not is_setting(word, groups)]
+    compose(name, kept, config_dir)  # or let the sentence say what is wrong with them
+    for word in words:
+        if is_setting(word, groups) and _composes(name, [*kept, word]):
             kept.append(word)
-        except UserError:
-            continue
     return [word for word in words if word in kept]
+
+
+def _composes(name: str, words: Sequence[str]) -> bool:
+    """Whether Hydra takes the words, without looking for what is wrong with them."""
+    try:
+        composed(name, [quoted(word) for word in words])
+    except (HydraException, OmegaConfBaseException, YAMLError):
+        return False
+    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -98,8 +98,9 @@ def _broken(text: str, width: int, size: int) -> list[str]:
         lines += [part] if lines[-1] else []
         lines[-1] = part
         while len(lines[-1]) > 1 and _width(lines[-1], size) > width:
-            fitting = _fitting(lines[-1], lambda kept: _width(kept, size) <= width)
-            lines[-1:] = [lines[-1][:fitting], lines[-1][fitting:]]
+            rest = lines.pop()
+            start = _longest([rest[:length] for length in range(1, len(rest))], width, size)
+            lines += [start, rest[len(start) :]]
     return lines
 
 
@@ -107,13 +108,13 @@ def clip(text: str, width: int, size: int = TEXT) -> str:
     """A text that is no wider than so many pixels; what is left out of its middle is shown by dots."""
     if _width(text, size) <= width:
         return text
-    kept = _fitting(text, lambda start: _width(f"{start}...", size) <= width)
-    return f"{text[: kept - kept // 2]}...{text[len(text) - kept // 2 :]}"
+    halves = [(kept - kept // 2, len(text) - kept // 2) for kept in range(1, len(text))]
+    return _longest([f"{text[:start]}...{text[end:]}" for start, end in halves], width, size)
 
 
-def _fitting(text: str, fits: Callable[[str], bool]) -> int:
-    """How many of the first letters fit; one at least."""
-    return max(1, sum(fits(text[:length]) for length in range(1, len(text) + 1)))
+def _longest(texts: Sequence[str], width: int, size: int) -> str:
+    """The last that is no wider than so many pixels; the first where none is."""
+    return next((text for text in reversed(texts) if _width(text, size) <= width), texts[0])
 
 
 @cache

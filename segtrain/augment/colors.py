@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from segtrain.augment import fields
+
 Pixels = npt.NDArray[Any]  # an image [H, W, C], or a channel [H, W]; uint8 or float32
 Curve = Callable[[npt.NDArray[np.floating]], npt.NDArray[np.floating]]  # of values in [0, 1]
 LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601, as in Pillow and torchvision
@@ -100,8 +102,8 @@ def channel_drop(image: Pixels, seed: int) -> Pixels:
 
 
 def channel_shuffle(image: Pixels, seed: int) -> Pixels:
-    """Channels in a random order."""
-    return np.ascontiguousarray(image[..., np.random.default_rng(seed).permutation(image.shape[2])])
+    """Channels in another order."""
+    return np.ascontiguousarray(image[..., fields.order(seed, image.shape[2])])
 
 
 def luma(image: Pixels) -> Pixels:
@@ -160,9 +162,11 @@ def invert(image: Pixels) -> Pixels:
 
 
 def posterize(image: Pixels, bits: int) -> Pixels:
-    """The highest bits of 8, the others 0."""
-    kept = 256 - (1 << (8 - bits))
-    return by_value(image, lambda x: (np.rint(x * 255).astype(np.int32) & kept) / 255)
+    """The highest bits, the others 0."""
+    levels = 1 << bits
+    if image.dtype == np.uint8:
+        return looked_up(image, np.arange(256, dtype=np.uint8) & np.uint8(256 - 256 // levels))
+    return by_value(image, lambda x: np.minimum(np.floor(x * levels), levels - 1) / levels)
 
 
 def solarize(image: Pixels, threshold: float) -> Pixels:

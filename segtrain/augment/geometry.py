@@ -20,7 +20,7 @@ from segtrain.windows import Size
 Floats = npt.NDArray[np.floating]
 LookUp = Callable[[Pixels, int, float], Pixels]  # (array [H, W, ...], interpolation, value outside) -> the same, moved
 Pullback = Callable[[Floats], Floats]  # (x, y) of output pixels [..., 2] to those of input pixels
-LATTICE = 4  # pixels: bends of some ten pixels are followed within a hundredth of one
+LATTICE = 4  # pixels: bends over some ten pixels are followed within a tenth of one
 EXACT = 1e-6
 
 

@@ -21,7 +21,7 @@ from segtrain.windows import Size
 
 MOST = 64  # references that are kept in memory, evenly spread over the folder
 QUANTILES = np.linspace(0, 1, 256)
-SMALLEST = 1e-6  # variance below which a direction of colours is none
+SMALLEST = 1e-12  # variance (or its square) below which a direction of colours is none
 Floats = npt.NDArray[np.floating]
 
 

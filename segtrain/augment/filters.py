@@ -98,7 +98,8 @@ def jpeg(image: Pixels, quality: int) -> Pixels:
 
     if image.shape[2] != 3:
         return by_channel(image, compress)
-    return np.ascontiguousarray(compress(np.ascontiguousarray(image[..., ::-1]))[..., ::-1])
+    swapped = compress(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR)))
+    return np.asarray(cv2.cvtColor(swapped, cv2.COLOR_BGR2RGB))
 
 
 def low_resolution(image: Pixels, factor: float) -> Pixels:

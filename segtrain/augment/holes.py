@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 
 from segtrain.augment import fields
-from segtrain.augment.colors import Pixels
+from segtrain.augment.colors import Pixels, means
 from segtrain.augment.moves import box
 from segtrain.augment.parameters import Drawn
 from segtrain.windows import Size, Window
@@ -70,7 +70,7 @@ def cover(
         Copies.
     """
     image, mask = image.copy(), mask if ignored is None else mask.copy()
-    values = 0 if fill == "black" else np.asarray(image.mean((0, 1)), image.dtype)
+    values = 0 if fill == "black" else means(image).astype(image.dtype)
     for number, hole in enumerate(holes):
         image[hole.slices] = values if fill != "noise" else _noise(seed + number, image[hole.slices])
         if ignored is not None:

@@ -22,9 +22,11 @@ import numpy as np
 import torch
 from albumentations.pytorch import ToTensorV2
 from measure import interleaved, markdown, setting, write_section
+from plain_aug import ALBUMENTATIONS
 from torch.utils.data import DataLoader, Dataset
 
 from segtrain.augment import build_augmentation
+from segtrain.build import plain
 from segtrain.cli.compose import compose
 from segtrain.data.files import FileData
 from segtrain.data.listing import Listing
@@ -49,7 +51,8 @@ class PlainData(Dataset[Any]):
     def __init__(self, pairs: list[tuple[Path, Path]], normalized: bool) -> None:
         self.pairs = pairs
         host = [A.Normalize()] if normalized else []
-        self.transform = A.Compose([A.PadIfNeeded(CROP, CROP), A.RandomCrop(CROP, CROP), *light(), *host, ToTensorV2()])
+        crop = [A.PadIfNeeded(CROP, CROP), A.RandomCrop(CROP, CROP)]
+        self.transform = A.Compose([*crop, *ALBUMENTATIONS["light"](), *host, ToTensorV2()])
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -59,17 +62,6 @@ class PlainData(Dataset[Any]):
         mask = (cv2.imread(str(self.pairs[index][1]), cv2.IMREAD_GRAYSCALE) > 0).astype(np.uint8)
         made = self.transform(image=image, mask=mask)
         return made["image"], made["mask"].long()
-
-
-def light() -> list[A.BasicTransform]:
-    """The ops of conf/aug/light.yaml."""
-    ops = compose("train", ["aug=light"])[0].aug.train
-    made = []
-    for op in ops.values():
-        words = {key: tuple(value) if isinstance(value, list) else value for key, value in dict(op).items()}
-        words = {key: tuple(value) if hasattr(value, "_content") else value for key, value in words.items()}
-        made.append(getattr(A, words.pop("op"))(**words))
-    return made
 
 
 @dataclass(frozen=True)
@@ -89,8 +81,8 @@ class Few:
 def ours(root: Path, cache: str, folder: Path) -> Callable[[], None]:
     """One epoch of our loader, the next one at each call."""
     source = FileData(str(root), Few(IMAGES), cache=cache, cache_dir=str(folder), scan_dir=str(folder)).open(TASK)
-    ops = compose("train", ["aug=light"])[0].aug.train
-    augmentation = build_augmentation({k: dict(v) for k, v in ops.items()}, CROP, 255)
+    ops = plain(compose("train", ["aug=light"])[0].aug.train)
+    augmentation = build_augmentation(ops, CROP, 255)
     data = SegmentationDataModule(source, augmentation, 1, BATCH, (CROP, CROP), 0)
     loader: Any = data.train_dataloader()
     epochs = iter(range(10**6))

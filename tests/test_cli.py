@@ -136,7 +136,7 @@ def test_misspelt_words_are_answered_with_the_right_one(
         (["metrics.empty_score=2"], "empty_score must be null, 0 or 1, got 2"),
         (["init_from=nowhere"], "init_from=nowhere: no such run folder"),
         (["+aug.train.spin={op:Rotat}"], "did you mean Rotate?"),
-        (["aug.train.affine.rotat=3"], "aug.train.affine.rotate"),
+        (["aug.train.affine.degree=3"], "aug.train.affine.degrees"),
         (["+loss.terms.mine={_target_:os.system}"], "is not allowed to run"),
         (["data.foreground=2"], "data.foreground must be a number in [0.001, 0.5], got 2"),
     ],

@@ -46,6 +46,8 @@ def test_each_option_composes_and_builds(group: str, option: str, tmp_path: Path
         words += tiny.SYNTHETIC
     if group != "model":
         words += tiny.NET
+    if (group, option) == ("aug", "style"):
+        words.append(f"aug.references={tiny.make_folder(tmp_path / 'others') / 'images'}")
     if option == "multiclass":
         words.append("loss=dice_ce")
     config, choices = compose("train", [*words, "crop=32"])

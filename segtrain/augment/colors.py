@@ -6,16 +6,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from segtrain.augment import fields
+
 Pixels = npt.NDArray[Any]  # an image [H, W, C], or a channel [H, W]; uint8 or float32
 Curve = Callable[[npt.NDArray[np.floating]], npt.NDArray[np.floating]]  # of values in [0, 1]
 LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601, as in Pillow and torchvision
-WORDS = {"hls": "HLS", "hsv": "HSV", "lab": "Lab", "luv": "Luv", "xyz": "XYZ", "ycrcb": "YCrCb", "yuv": "YUV"}
+
+
+class Codes(NamedTuple):
+    """OpenCV's names of conversions from RGB and back, for floats and for bytes in the full range."""
+
+    to: int
+    back: int
+    to_bytes: int
+    from_bytes: int
+
+
+def _codes(word: str, full: str = "") -> Codes:
+    return Codes(
+        *(
+            getattr(cv2, f"COLOR_{name}")
+            for name in (f"RGB2{word}", f"{word}2RGB", f"RGB2{word}{full}", f"{word}2RGB{full}")
+        )
+    )
+
+
+CODES = {
+    "hls": _codes("HLS", "_FULL"),
+    "hsv": _codes("HSV", "_FULL"),
+    "lab": _codes("Lab"),
+    "luv": _codes("Luv"),
+    "xyz": _codes("XYZ"),
+    "ycrcb": _codes("YCrCb"),
+    "yuv": _codes("YUV"),
+}
 # ranges of float32 channels where they are not [0, 1]: (offset, length)
 RANGES = {
     "hsv": ((0, 360), (0, 1), (0, 1)),
@@ -45,7 +75,10 @@ def looked_up(image: Pixels, table: Pixels) -> Pixels:
 
 def by_channel(image: Pixels, change: Callable[[Pixels], Pixels]) -> Pixels:
     """Each channel [H, W] changed for itself."""
-    return np.stack([change(np.ascontiguousarray(image[..., c])) for c in range(image.shape[2])], axis=-1)
+    changed = np.empty_like(image)
+    for channel in range(image.shape[2]):
+        cv2.insertChannel(change(np.asarray(cv2.extractChannel(image, channel))), changed, channel)
+    return changed
 
 
 def added(image: Pixels, other: Pixels, weight: float) -> Pixels:
@@ -63,20 +96,31 @@ def cut(values: Pixels, like: Pixels) -> Pixels:
 
 def brightness(image: Pixels, factor: float) -> Pixels:
     """factor x."""
-    return by_value(image, lambda x: factor * x)
+    return linear(image, factor, 0)
+
+
+def linear(image: Pixels, factor: float, offset: float) -> Pixels:
+    """factor x + offset, which is a share of white; cut to the range."""
+    if image.dtype != np.uint8:
+        return cut(image * np.float32(factor) + np.float32(offset), image)
+    return np.asarray(cv2.addWeighted(image, factor, image, 0, 255 * offset)).reshape(image.shape)
 
 
 def mean_grey(image: Pixels) -> float:
     """Mean of the image in [0, 1]; that of its luma where it has three colours."""
-    means = image.reshape(-1, image.shape[2]).mean(0) if image.shape[2] > 4 else np.array(cv2.mean(image))
     weights = LUMA if image.shape[2] == 3 else (1 / image.shape[2],) * image.shape[2]
-    return float(np.dot(means[: image.shape[2]], weights)) / full(image)
+    return float(np.dot(means(image), weights)) / full(image)
+
+
+def means(image: Pixels) -> npt.NDArray[np.float64]:
+    """Mean of each channel."""
+    channels = image.shape[2]
+    return np.array(cv2.mean(image)[:channels]) if channels <= 4 else image.mean((0, 1), np.float64)
 
 
 def contrast(image: Pixels, factor: float) -> Pixels:
     """mean + factor (x - mean)."""
-    mean = mean_grey(image)
-    return by_value(image, lambda x: mean + factor * (x - mean))
+    return linear(image, factor, (1 - factor) * mean_grey(image))
 
 
 def gamma(image: Pixels, power: float) -> Pixels:
@@ -100,8 +144,11 @@ def channel_drop(image: Pixels, seed: int) -> Pixels:
 
 
 def channel_shuffle(image: Pixels, seed: int) -> Pixels:
-    """Channels in a random order."""
-    return np.ascontiguousarray(image[..., np.random.default_rng(seed).permutation(image.shape[2])])
+    """Channels in another order."""
+    shuffled = np.empty_like(image)
+    pairs = np.stack([fields.order(seed, image.shape[2]), np.arange(image.shape[2])], axis=1)
+    cv2.mixChannels([image], [shuffled], pairs.ravel().tolist())
+    return shuffled
 
 
 def luma(image: Pixels) -> Pixels:
@@ -133,25 +180,24 @@ def hue(image: Pixels, degrees: float) -> Pixels:
 
 def color_space(image: Pixels, space: str) -> Pixels:
     """The channels of another space, each in its full range."""
-    word = WORDS[space]
-    code = f"COLOR_RGB2{word}_FULL" if image.dtype == np.uint8 and word in ("HSV", "HLS") else f"COLOR_RGB2{word}"
-    channels = np.asarray(cv2.cvtColor(image, getattr(cv2, code)))
     if image.dtype == np.uint8:
-        return channels
+        return np.asarray(cv2.cvtColor(image, CODES[space].to_bytes))
     low, length = np.array(RANGES.get(space, ((0, 1),) * 3), np.float32).T
-    return np.asarray(np.clip((channels - low) / length, 0, 1), np.float32)
+    channels = (np.asarray(cv2.cvtColor(image, CODES[space].to), np.float32) - low) / length
+    return np.asarray(np.clip(channels, 0, 1), np.float32)
 
 
 def color_shift(image: Pixels, space: str, first: float, second: float, third: float) -> Pixels:
-    """Shares of the range added to the channels of another space."""
-    precise = image if image.dtype == np.float32 else image.astype(np.float32) / 255
-    channels = np.array(cv2.cvtColor(precise, getattr(cv2, f"COLOR_RGB2{WORDS[space]}")), np.float32)
-    _, length = np.array(RANGES.get(space, ((0, 1),) * 3), np.float32).T
-    channels += length * np.array((first, second, third), np.float32)
-    if space in ("hsv", "hls"):
-        channels[..., 0] %= 360
-        channels[..., 1:] = channels[..., 1:].clip(0, 1)
-    return cut(cv2.cvtColor(channels, getattr(cv2, f"COLOR_{WORDS[space]}2RGB")) * np.float32(full(image)), image)
+    """Shares of the range added to the channels of another space; hues go round."""
+    shifts, hue_of = np.array((first, second, third), np.float32), space in ("hsv", "hls")
+    if image.dtype == np.uint8:
+        table = np.arange(256)[:, None] + np.rint(shifts * 255).astype(int)
+        table = np.where([hue_of, False, False], table % 256, np.clip(table, 0, 255)).astype(np.uint8)
+        return np.asarray(cv2.cvtColor(looked_up(color_space(image, space), table), CODES[space].from_bytes))
+    low, length = np.array(RANGES.get(space, ((0, 1),) * 3), np.float32).T
+    channels = color_space(image, space) + shifts
+    channels = np.where([hue_of, False, False], channels % 1, np.clip(channels, 0, 1)).astype(np.float32)
+    return cut(np.asarray(cv2.cvtColor(channels * length + low, CODES[space].back)), image)
 
 
 def invert(image: Pixels) -> Pixels:
@@ -160,9 +206,11 @@ def invert(image: Pixels) -> Pixels:
 
 
 def posterize(image: Pixels, bits: int) -> Pixels:
-    """The highest bits of 8, the others 0."""
-    kept = 256 - (1 << (8 - bits))
-    return by_value(image, lambda x: (np.rint(x * 255).astype(np.int32) & kept) / 255)
+    """The highest bits, the others 0."""
+    levels = 1 << bits
+    if image.dtype == np.uint8:
+        return looked_up(image, np.arange(256, dtype=np.uint8) & np.uint8(256 - 256 // levels))
+    return by_value(image, lambda x: np.minimum(np.floor(x * levels), levels - 1) / levels)
 
 
 def solarize(image: Pixels, threshold: float) -> Pixels:

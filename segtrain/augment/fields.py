@@ -1,4 +1,4 @@
-"""What is drawn at random for a whole image, the same for each backend: noise, fog, streaks of rain."""
+"""What is drawn at random for an image, the same for each backend: noise, fog, rain, an order of channels."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from segtrain.windows import Size
 
 Floats = npt.NDArray[np.float32]
 LEVELS = 256  # of noise that is made from bytes
+UNEVEN = 0.5  # of fog: more looks like smoke
 
 
 def generator(seed: int) -> np.random.Generator:
@@ -41,19 +42,21 @@ def normal(seed: int, shape: tuple[int, ...], sigma: float) -> Floats:
     return np.asarray(cv2.LUT(deviates(seed, shape), normal_table() * np.float32(sigma)), np.float32).reshape(shape)
 
 
-def clouds(seed: int, size: Size, spacing: float) -> Floats:
-    """A smooth field in [0, 1] with mean near .5, float32 [H, W].
+def fog(seed: int, size: Size, density: float, spacing: float) -> Floats:
+    """Shares of white, float32 [H, W]: even in 1 +- UNEVEN of a mean density at points of a spacing, cubic between.
 
     Args:
         seed: equal seeds give equal fields.
         size: (height, width) in pixels.
-        spacing: distance of the points that are drawn, as a share of the longer side; cubic between them.
+        density: the mean.
+        spacing: of the points, as a share of the longer side.
     """
     step = max(spacing * max(size), 1.0)
     # a ring of points outside, for the edge; from 4 points on, cubic interpolation has all that it needs
     rows, columns = (max(4, math.ceil(side / step) + 2) for side in size)
-    nodes = generator(seed).random((rows, columns), np.float32)
-    return np.clip(cv2.resize(nodes, size[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
+    nodes = generator(seed).random((rows, columns), np.float32) * 2 - 1
+    clouds = cv2.resize(nodes * np.float32(density * UNEVEN), size[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(clouds + np.float32(density), 0, 1), np.float32)
 
 
 def streaks(seed: int, size: Size, drops: float, pixels: float, degrees: float) -> npt.NDArray[np.uint8]:
@@ -82,3 +85,12 @@ def spots(seed: int, size: Size, share: float) -> tuple[npt.NDArray[np.intp], np
     drawn = generator(seed).integers(0, 1 << 16, math.prod(size), np.uint16)
     half = round(share / 2 * (1 << 16))
     return np.flatnonzero(drawn < half), np.flatnonzero(drawn >= (1 << 16) - half)
+
+
+def order(seed: int, channels: int) -> list[int]:
+    """An order of channels other than the present one, each as likely; of one channel there is none."""
+    random, present = generator(seed), list(range(channels))
+    drawn = random.permutation(channels).tolist()
+    while channels > 1 and drawn == present:
+        drawn = random.permutation(channels).tolist()
+    return list(drawn)

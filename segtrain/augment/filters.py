@@ -79,9 +79,8 @@ def veiled(image: Pixels, veil: Pixels) -> Pixels:
 
 
 def fog(image: Pixels, density: float, spacing: float, seed: int) -> Pixels:
-    """White over the image, uneven: clouds of a spacing around a mean density."""
-    veil = np.clip(np.float32(2 * density) * fields.clouds(seed, image.shape[:2], spacing), 0, 1)
-    return veiled(image, np.asarray(veil, np.float32))
+    """White over the image, uneven: see fields.fog."""
+    return veiled(image, fields.fog(seed, image.shape[:2], density, spacing))
 
 
 def rain(image: Pixels, drops: float, pixels: float, degrees: float, seed: int) -> Pixels:
@@ -99,15 +98,17 @@ def jpeg(image: Pixels, quality: int) -> Pixels:
 
     if image.shape[2] != 3:
         return by_channel(image, compress)
-    return np.ascontiguousarray(compress(np.ascontiguousarray(image[..., ::-1]))[..., ::-1])
+    swapped = compress(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR)))
+    return np.asarray(cv2.cvtColor(swapped, cv2.COLOR_BGR2RGB))
 
 
 def low_resolution(image: Pixels, factor: float) -> Pixels:
     """Smaller by the factor, by areas, and large again, evenly between."""
-    height, width = image.shape[:2]
-    small = cv2.resize(
-        image, (max(1, round(width * factor)), max(1, round(height * factor))), interpolation=cv2.INTER_AREA
-    )
+    height, width, channels = image.shape
+    if channels > 4:  # more than OpenCV reduces by areas at once
+        return by_channel(image, lambda channel: low_resolution(channel[..., None], factor)[..., 0])
+    smaller = max(1, round(width * factor)), max(1, round(height * factor))
+    small = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)).reshape(image.shape)
 
 

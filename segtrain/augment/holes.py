@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from random import Random
 
 import numpy as np
 
 from segtrain.augment import fields
-from segtrain.augment.colors import Pixels
+from segtrain.augment.colors import Pixels, means
+from segtrain.augment.moves import box
 from segtrain.augment.parameters import Drawn
 from segtrain.windows import Size, Window
 
@@ -17,10 +17,9 @@ from segtrain.windows import Size, Window
 def erase(size: Size, share: float, ratio: float, number: int, seed: int) -> list[Window]:
     """Rectangles anywhere inside, each of so much area and width by height (random erasing, Zhong et al. 2020)."""
     (height, width), random = size, Random(seed)
-    wide = min(width, max(1, round(math.sqrt(share * height * width * ratio))))
-    high = min(height, max(1, round(share * height * width / wide)))
     if share == 0:
         return []
+    high, wide = (max(1, round(side)) for side in box(size, share, ratio))
     return [
         Window(random.randint(0, height - high), random.randint(0, width - wide), high, wide) for _ in range(number)
     ]
@@ -71,7 +70,7 @@ def cover(
         Copies.
     """
     image, mask = image.copy(), mask if ignored is None else mask.copy()
-    values = 0 if fill == "black" else np.asarray(image.mean((0, 1)), image.dtype)
+    values = 0 if fill == "black" else means(image).astype(image.dtype)
     for number, hole in enumerate(holes):
         image[hole.slices] = values if fill != "noise" else _noise(seed + number, image[hole.slices])
         if ignored is not None:

@@ -98,13 +98,19 @@ def affine(size: Size, degrees: float, scale: float, stretch: float, shear: floa
 def crop(size: Size, share: float, ratio: float, seed: int) -> Move:
     """A part anywhere in the image, so large as its share and ratio allow, as large as the image."""
     (height, width), random = size, Random(seed)
-    part_width = min(width, math.sqrt(share * height * width * ratio))
-    part_height = min(height, share * height * width / part_width)
+    part_height, part_width = box(size, share, ratio)
     left, top = random.uniform(0, width - part_width), random.uniform(0, height - part_height)
     matrix = np.diag([part_width / width, part_height / height, 1.0])
     # of pixels as areas: their edges, not their middles, meet the part's
     matrix[:2, 2] = left + (part_width / width - 1) / 2, top + (part_height / height - 1) / 2
     return Move(matrix)
+
+
+def box(size: Size, share: float, ratio: float) -> tuple[float, float]:
+    """(height, width) of a share of an area; as wide by high as the ratio says, as far as it fits in."""
+    area = share * size[0] * size[1]
+    width = min(max(math.sqrt(area * ratio), area / size[0]), size[1])
+    return area / width, width
 
 
 def perspective(size: Size, share: float, seed: int) -> Move:

@@ -178,7 +178,7 @@ OPS: Mapping[str, Op] = {
     "fog": Op(
         P,
         "blends with uneven white: its mean share",
-        {"density": Real((0.1, 0.4), 0, 1), "spacing": Real((0.1, 0.4), 0.01, 1, neutral=1, unit=" of the side")},
+        {"density": Real((0.1, 0.4), 0, 1), "spacing": Real((0.2, 0.6), 0.01, 1, neutral=1, unit=" of the side")},
         seeded=True,
     ),
     "rain": Op(

@@ -62,6 +62,8 @@ class Real:
             random: where from.
             strength: None, or how far the value lies from the neutral one to an end of the range, in [0, 1].
         """
+        if strength is None and self.whole:
+            return random.randint(int(given[0]), int(given[1]))
         if strength is None:
             low, high = (math.log(end) for end in given) if self.log else given
             value = random.uniform(low, high)
@@ -101,10 +103,6 @@ class Choice:
         """The word."""
         return given
 
-    def text(self, value: str) -> str:
-        """The word."""
-        return value
-
 
 @dataclass(frozen=True)
 class Folder:
@@ -125,10 +123,6 @@ class Folder:
     def draw(self, given: str | None, random: Random, strength: float | None = None) -> str | None:
         """The folder."""
         return given
-
-    def text(self, value: str | None) -> str:
-        """Nothing: it is the same for all images."""
-        return ""
 
 
 Parameter = Real | Choice | Folder

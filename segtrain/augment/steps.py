@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-import cv2
 import numpy as np
 
 from segtrain import checks
 from segtrain.augment.backends import Backend
 from segtrain.augment.library import Run
 from segtrain.augment.ops import OPS, Op, Stage
-from segtrain.augment.parameters import Drawn
+from segtrain.augment.parameters import Drawn, Real
 from segtrain.errors import UserError
 
 OpConfig = Mapping[str, Any]
@@ -55,7 +54,11 @@ class Step:
 
     def text(self, drawn: Drawn) -> str:
         """What was drawn, in a few words."""
-        return " ".join([self.name, *(kind.text(drawn[key]) for key, kind in self.op.parameters.items())]).strip()
+        reals = {key: kind for key, kind in self.op.parameters.items() if isinstance(kind, Real)}
+        if len(reals) == 1:
+            return " ".join([self.name, *(kind.text(drawn[key]) for key, kind in reals.items())])
+        values = [f"{key} {kind.text(drawn[key])}" for key, kind in reals.items() if drawn[key] != kind.neutral]
+        return f"{self.name} {', '.join(values)}".strip()
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class LibraryStep:
         blank = np.zeros((*size, channels), dtype), np.zeros(size, np.uint8)
         try:
             tried = [self.run(*blank, seed) for seed in range(TRIALS)]
-        except (ValueError, TypeError, NotImplementedError, RuntimeError, cv2.error) as error:
+        except Exception as error:  # of any kind: it is the library's own word for what it cannot do
             return f"cannot work on images of {channels} channels, {dtype} ({' '.join(str(error).split())})"
         for image, mask in tried:
             if image.shape[:2] != size or mask.shape != size:

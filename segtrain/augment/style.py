@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
-from segtrain.augment.colors import Pixels, cut, full
+from segtrain.augment.colors import Pixels, cut, full, looked_up, means
 from segtrain.decode.readers import IMAGE_SUFFIXES, read_image
 from segtrain.decode.reading import Reading
 from segtrain.errors import UserError
@@ -21,7 +21,7 @@ from segtrain.windows import Size
 
 MOST = 64  # references that are kept in memory, evenly spread over the folder
 QUANTILES = np.linspace(0, 1, 256)
-SMALLEST = 1e-6  # variance below which a direction of colours is none
+SMALLEST = 1e-12  # variance (or its square) below which a direction of colours is none
 Floats = npt.NDArray[np.floating]
 
 
@@ -97,20 +97,26 @@ def fourier(image: Pixels, reference: Pixels, band: float) -> Pixels:
 
 def histogram(image: Pixels, reference: Pixels, blend: float) -> Pixels:
     """Each channel's values mapped so that its distribution is the reference's, and blended with the image."""
-    if image.dtype == np.uint8:
-        matched = np.stack([_match(image[..., c], reference[..., c]) for c in range(image.shape[2])], axis=-1)
-    else:
-        pairs = [(image[..., c], reference[..., c]) for c in range(image.shape[2])]
-        planes = [np.interp(a, np.quantile(a, QUANTILES), np.quantile(b, QUANTILES)) for a, b in pairs]
-        matched = np.stack(planes, axis=-1).astype(np.float32)
+    match = _match_levels if image.dtype == np.uint8 else _match_quantiles
+    matched = np.empty_like(image)
+    for channel in range(image.shape[2]):
+        ours, theirs = (np.asarray(cv2.extractChannel(each, channel)) for each in (image, reference))
+        cv2.insertChannel(match(ours, theirs), matched, channel)
     return blended(image, matched, blend)
 
 
-def _match(channel: Pixels, reference: Pixels) -> Pixels:
-    """8 bits, exactly: a table from the level of each rank to the reference's level of the same rank."""
-    ours, theirs = (np.cumsum(np.bincount(each.ravel(), minlength=256)) / each.size for each in (channel, reference))
+def _match_levels(channel: Pixels, reference: Pixels) -> Pixels:
+    """8 bits, exactly: from the level of each rank to the reference's level of the same rank."""
+    ours, theirs = (
+        np.cumsum(cv2.calcHist([each], [0], None, [256], [0, 256])) / each.size for each in (channel, reference)
+    )
     levels = np.flatnonzero(np.diff(theirs, prepend=0.0))
-    return np.rint(np.interp(ours, theirs[levels], levels)).astype(np.uint8)[channel]
+    return looked_up(channel, np.rint(np.interp(ours, theirs[levels], levels)).astype(np.uint8))
+
+
+def _match_quantiles(channel: Pixels, reference: Pixels) -> Pixels:
+    mapped = np.interp(channel, np.quantile(channel, QUANTILES), np.quantile(reference, QUANTILES))
+    return np.asarray(mapped, np.float32)
 
 
 def distribution(image: Pixels, reference: Pixels, kind: str, blend: float) -> Pixels:
@@ -118,15 +124,20 @@ def distribution(image: Pixels, reference: Pixels, kind: str, blend: float) -> P
 
     With covariance: x -> m + S (x - mean), S the map of optimal transport between normal distributions.
     """
-    pixels, others = (each.reshape(-1, each.shape[2]).astype(np.float64) / full(each) for each in (image, reference))
-    ours, theirs = (np.cov(each, rowvar=False).reshape(each.shape[1], -1) for each in (pixels, others))
-    if kind == "deviation":
-        ours, theirs = np.diag(np.diag(ours)), np.diag(np.diag(theirs))
-    root = _power(ours, 0.5)
-    inverse = _power(ours, -0.5)
+    (middle, ours), (their_middle, theirs) = _moments(image, kind), _moments(reference, kind)
+    root, inverse = _power(ours, 0.5), _power(ours, -0.5)
     change = inverse @ _power(root @ theirs @ root, 0.5) @ inverse
-    moved = others.mean(0) + (pixels - pixels.mean(0)) @ change
-    return blended(image, cut((moved * full(image)).astype(np.float32).reshape(image.shape), image), blend)
+    pixels = image.reshape(-1, image.shape[2]).astype(np.float32) / np.float32(full(image))
+    moved = pixels @ change.astype(np.float32) + (their_middle - middle @ change).astype(np.float32)
+    return blended(image, cut(moved.reshape(image.shape) * np.float32(full(image)), image), blend)
+
+
+def _moments(image: Pixels, kind: str) -> tuple[Floats, Floats]:
+    """Mean [C] and covariance [C, C] of the channels in [0, 1]; for "deviation" its diagonal alone."""
+    middle = means(image) / full(image)
+    pixels = image.reshape(-1, image.shape[2]).astype(np.float32) / np.float32(full(image)) - middle.astype(np.float32)
+    covariance = (pixels.T @ pixels).astype(np.float64) / len(pixels)
+    return middle, covariance if kind == "covariance" else np.diag(np.diag(covariance))
 
 
 def _power(matrix: Floats, exponent: float) -> Floats:

@@ -112,7 +112,7 @@ def salt_pepper(image: Pixels, share: float, seed: int) -> Pixels:
 
 def fog(image: Pixels, density: float, spacing: float, seed: int) -> Pixels:
     """See filters.fog."""
-    veil = torch.from_numpy(fields.clouds(seed, image.shape[:2], spacing)).mul(2 * density).clamp(0, 1)
+    veil = torch.from_numpy(fields.fog(seed, image.shape[:2], density, spacing))
     return by_field(image, lambda x: x + veil * (1 - x))
 
 
@@ -130,8 +130,7 @@ def channel_gain(image: Pixels, spread: float, seed: int) -> Pixels:
 
 def channel_shuffle(image: Pixels, seed: int) -> Pixels:
     """See colors.channel_shuffle."""
-    order = np.random.default_rng(seed).permutation(image.shape[2])
-    return changed(image, lambda x: F.permute_channels(x, order.tolist()))
+    return changed(image, lambda x: F.permute_channels(x, fields.order(seed, image.shape[2])))
 
 
 def low_resolution(image: Pixels, factor: float) -> Pixels:
@@ -162,7 +161,6 @@ PIXELS: Mapping[str, Callable[..., Pixels]] = {
     "blur": blur,
     "sharpen": lambda image, factor: grey_or_rgb(image, lambda x: F.adjust_sharpness(x, factor)),
     "fog": fog,
-    "jpeg": lambda image, quality: grey_or_rgb(image, lambda x: F.jpeg(x, quality)),
     "low_resolution": low_resolution,
     "identity": filters.identity,
 }

@@ -81,6 +81,8 @@ def _check_words(words: Sequence[str]) -> None:
             raise UserError(f"{word}: no such option; {key} has: {', '.join(options(key))}")
         if key in groups() and key not in ADDING_UP and isinstance(value, list):
             raise UserError(f"{word}: {key} takes one option; several, with -m, are written {key}=a,b")
+        if key in groups() and value == []:
+            raise UserError(f"{word}: no option; {key} has: {', '.join(options(key))}")
         if key in groups() and override.is_add() and override.package is None:
             raise UserError(f"{word}: {key} is chosen without +; write {word.lstrip('+')}")
 
@@ -140,9 +142,11 @@ def use_folder(config_dir: str | Path | None) -> None:
 def options_of(hydra: Any) -> dict[str, str]:
     """The option chosen in each group, by Hydra's own part of a configuration; light+noise where several add up."""
     choices = {str(group): str(option) for group, option in hydra.runtime.choices.items() if option is not None}
-    for override in parse_overrides(list(hydra.overrides.task)):  # of lists Hydra keeps no record
-        if override.key_or_group in ADDING_UP and isinstance(override.value(), list):
-            choices[override.key_or_group] = "+".join(str(option) for option in override.value())
+    words: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    for override in parse_overrides(words):  # of lists Hydra keeps no record
+        value = override.value()
+        if override.key_or_group in ADDING_UP and isinstance(value, list):
+            choices[override.key_or_group] = "+".join(str(option) for option in value)
     return choices
 
 
@@ -171,6 +175,8 @@ def _explain(name: str, words: list[str], error: Exception) -> str:
 def _unknown_option(word: str, missing: MissingConfigException) -> str:
     group, _, option = word.lstrip("+").partition("=")
     known = sorted(name for name in missing.options or [] if not name.startswith("_"))  # the others are bases
+    if option.startswith("["):  # Hydra names none of those it knows
+        option, known = str(missing.missing_cfg_file).rpartition("/")[2], options(group)
     return f"{group}={option}: no such option{did_you_mean(option, known)}; {group} has: {', '.join(known)}"
 
 

@@ -20,7 +20,9 @@ from segtrain.task import Task, valid_mask
 class MixUp:
     """lam x + (1 - lam) x' with lam of Beta(alpha, alpha), one for the batch (Zhang et al. 2018).
 
-    Both masks go into the loss: lam L(z, y) + (1 - lam) L(z, y').
+    Both masks go into the loss: lam L(z, y) + (1 - lam) L(z, y'). As in MixMatch (Berthelot et al. 2019) lam or 1 - lam
+    is taken, whichever is larger: over a batch of which each image is mixed it is the same, but each keeps its own mask
+    as the one that counts more, in pictures and counts, and none is doubled where others are not mixed.
 
     Args:
         alpha: > 0; .2: mostly one of the two images, 1: every lam is as likely, large: always half and half.
@@ -35,9 +37,9 @@ class MixUp:
 
     def plan(self, canvas: Canvas, mixed: Flags, random: np.random.Generator) -> Plan:
         """The same place of another image, blended in."""
-        lam = float(random.beta(self.alpha, self.alpha))
+        drawn = float(random.beta(self.alpha, self.alpha))
         other = canvas.put(partners(mixed, random))
-        return Plan(canvas.at(other[..., None]), canvas.put(lam))
+        return Plan(canvas.at(other[..., None]), canvas.put(max(drawn, 1 - drawn)))
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class Parts:
 
 
 def assemble(request: Request) -> Parts:
-    """Build data, net, loss, augmentation and optimizer; nothing is written.
+    """Build data, net, loss, augmentation, mixing and optimizer; nothing is written.
 
     Raises:
         UserError: whatever one of them refuses.
@@ -150,9 +150,9 @@ def _datamodule(
 ) -> SegmentationDataModule:
     augmentation = build_augmentation_of(config, source, allow)
     pinned = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
-    return SegmentationDataModule(
-        source, augmentation, config.seed, config.batch_size, augmentation.size, config.num_workers, pinned, tiling
-    )
+    mixing = build(config.mix, "mix", allow)
+    batches = (config.batch_size, augmentation.size, config.num_workers, pinned)
+    return SegmentationDataModule(source, augmentation, config.seed, *batches, tiling, mixing)
 
 
 def _builder(node: DictConfig, key: str, allow: tuple[str, ...]) -> Any:

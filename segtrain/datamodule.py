@@ -11,12 +11,15 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from segtrain import checks
+from segtrain.augment.bank import Bank
+from segtrain.augment.mixing import Mixing
 from segtrain.data import DataSource, EvaluationBatches, EvaluationDataset, ResumableSampler, collate
 from segtrain.data.datasets import Transform
 from segtrain.data.plan import EpochPlan, plan_training
 from segtrain.data.training import drops_last, training_order, training_set
 from segtrain.errors import UserError
 from segtrain.loading import choose_workers, usable_cores
+from segtrain.mixed import make_bank, mix_step
 from segtrain.seeds import derive
 from segtrain.task import Batch
 from segtrain.windows import Tiling
@@ -34,6 +37,7 @@ class SegmentationDataModule(LightningDataModule):
         num_workers: loading processes, or "auto": none on a CPU, on a GPU as many as are worth it (see tune).
         pin_memory: page-locked batches for asynchronous copies to a GPU.
         tiling: which images are evaluated in tiles.
+        mixing: of training batches; None: none.
 
     Raises:
         UserError: a value out of range.
@@ -49,6 +53,7 @@ class SegmentationDataModule(LightningDataModule):
         num_workers: int | str = "auto",
         pin_memory: bool = False,
         tiling: Tiling | None = None,
+        mixing: Mixing | None = None,
     ) -> None:
         super().__init__()
         self.source = source
@@ -63,7 +68,14 @@ class SegmentationDataModule(LightningDataModule):
         self.workers = few if self.auto else checks.whole("num_workers (or auto)", num_workers, 0)
         self.pin_memory = pin_memory
         self.tiling = tiling or Tiling()
+        self.mixing = mixing
+        self.bank: Bank | None = None
         self.test_split = "test"  # what trainer.test scores
+
+    def setup(self, stage: str) -> None:
+        """Make the bank that copy_paste takes from."""
+        if stage == "fit" and self.mixing is not None:
+            self.bank = make_bank(self.mixing, self.source, self.transform, self.seed, self.crop)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled by (seed, epoch); continues in the middle of an epoch where the trainer was restored to one."""
@@ -152,3 +164,14 @@ class SegmentationDataModule(LightningDataModule):
         """Image and mask; without waiting where the memory is pinned (elsewhere it may be reused too early)."""
         image, mask = (t.to(device, non_blocking=self.pin_memory) for t in (batch["image"], batch["mask"]))
         return {**batch, "image": image, "mask": mask}
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Mix a training batch, so that all that follows, pictures and counts too, has what the net gets."""
+        trainer: Any = self.trainer
+        if self.mixing is None or trainer is None or not trainer.training:
+            return batch
+        if self.bank is not None:
+            self.bank = self.bank.to(batch["image"].device)
+        place = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        step = (trainer.current_epoch, place, trainer.global_rank)
+        return mix_step(self.mixing, batch, self.bank, self.seed, step, trainer.max_epochs)

@@ -24,6 +24,7 @@ from segtrain.cli.compose import compose
 from segtrain.cli.preview import Pipeline, build_pipeline
 from segtrain.cli.several import Combination
 from segtrain.data import collate
+from segtrain.module import SegmentationModule
 from segtrain.preview import Stages, sample_cell, stages, views
 from segtrain.preview.sheet import Sheet, _width, clip, draw_sheet, wrap
 from segtrain.task import Task
@@ -321,3 +322,27 @@ def test_text_stays_within_its_width(words: Sequence[str], width: int) -> None:
             # as much as fits
             kept = len(start) + len(end) + 1
             assert kept == len(word) or _width(f"{word[: kept - kept // 2]}...{word[-(kept // 2) :]}", 18) > width
+
+
+@pytest.mark.parametrize("mix", ["cutmix", "mixup", "copy_paste"])
+def test_mixed_as_in_a_training(mix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [*TINY, "aug=light", f"mix={mix}", "task=multiclass", "epochs=2", "mix.off_epochs=1"]
+    batches: list[Any] = []
+    step = SegmentationModule.training_step
+    monkeypatch.setattr(SegmentationModule, "training_step", lambda *a: batches.append(a[1]) or step(*a))
+    tiny.train(tmp_path / "run", *words)
+    assert len(batches) == 4
+    for epoch in (0, 1):
+        shown = list(pipeline(*words, f"epoch={epoch}").samples(100))
+        trained = [(batch, place) for batch in batches[2 * epoch : 2 * epoch + 2] for place in range(4)]
+        assert any(mix in word for one in shown for word in one.ops) == (epoch == 0)
+        for sample, (batch, place) in zip(shown, trained, strict=True):
+            image = batch["image"][place].permute(1, 2, 0)
+            image = (image * 255).round().byte() if image.is_floating_point() else image
+            assert np.array_equal(sample.image, image.numpy())
+            assert np.array_equal(sample.masks[0][0], batch["mask"][place].numpy())
+            blended = any(word.startswith("mixup") for word in sample.ops)
+            assert len(sample.masks) == 1 + blended
+            if blended:
+                assert np.array_equal(sample.masks[1][0], batch["second"].mask[place].numpy())
+                assert sample.masks[0][1] == float(batch["second"].lam)

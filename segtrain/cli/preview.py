@@ -136,18 +136,17 @@ def build_pipeline(chosen: Combination, source: DataSource, allow: Sequence[str]
         UserError: whatever augmentation or mixing refuses.
     """
     from segtrain.build import build, build_augmentation_of, with_task
-    from segtrain.seeds import derive
+    from segtrain.mixed import make_bank, mix_step
 
     config = with_task(chosen.config, source.task, source.stats)
     augmentation = build_augmentation_of(config, source, allow)
-    mixing = build(config.get("mix"), "mix", allow)
+    mixing = build(config.mix, "mix", allow)
     if mixing is None:
         return Pipeline(config, source, augmentation)
-    on = config.epoch < config.epochs - mixing.off_epochs
+    bank = make_bank(mixing, source, augmentation, config.seed, augmentation.size)
 
     def mix(batch: Batch, step: int) -> Batch:
-        mixed: Batch = mixing(batch, derive(config.seed, "mix", config.epoch, step, 0), None, on)
-        return mixed
+        return mix_step(mixing, batch, bank, config.seed, (config.epoch, step, 0), config.epochs)
 
     return Pipeline(config, source, augmentation, mix, chosen.choices["mix"])
 
@@ -162,14 +161,14 @@ def _label(one: Combination, chosen: Sequence[Combination]) -> str:
 
 def _named(one: Combination) -> str:
     """A pipeline by its options and what was typed of their settings."""
-    mix = one.choices.get("mix", NOT_MIXED)
+    mix = one.choices["mix"]
     options = [f"aug={one.choices['aug']}", *([] if mix == NOT_MIXED else [f"mix={mix}"])]
     return " ".join([*options, *(word for word in one.words if is_setting(word, GROUPS))])
 
 
 def _file_name(chosen: Sequence[Combination]) -> str:
     """The options, in short."""
-    names = [(one.choices["aug"], one.choices.get("mix", NOT_MIXED)) for one in chosen]
+    names = [(one.choices["aug"], one.choices["mix"]) for one in chosen]
     options = dict.fromkeys(aug if mix == NOT_MIXED else f"{aug}-{mix}" for aug, mix in names)
     return ",".join(options) + ("_compared" if len(chosen) > 1 else "")
 

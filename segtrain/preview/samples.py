@@ -84,13 +84,14 @@ def stages(samples: Sequence[Sample], batch: Batch | None = None, mixed: str = "
 def _stages(sample: Sample, batch: Batch, place: int, mixed: str) -> Stages:
     image = _host_image(batch["image"][place], sample["image"].dtype)
     mask, second, ops = _host(batch["mask"][place]), cast(Any, batch).get("second"), list(sample["ops"])
-    same = _equal(image, sample["image"]) and np.array_equal(mask, sample["mask"])
-    if same or second is None:
-        masks, ops = [(mask, 1.0)], ops if same else [*ops, mixed]
-    else:
+    other = mask if second is None else _host(second.mask[place])
+    masks = [(mask, 1.0)]
+    if not np.array_equal(mask, other):
         share = float(second.lam)
-        masks = [(mask, share), (_host(second.mask[place]), 1 - share)]
+        masks = [(mask, share), (other, 1 - share)]
         ops.append(f"{mixed} {share:.2f} + {1 - share:.2f}")
+    elif not _equal(image, sample["image"]) or not np.array_equal(mask, sample["mask"]):
+        ops.append(mixed)
     return Stages(sample["id"], sample["original"], sample["image"], image, masks, ops)
 
 

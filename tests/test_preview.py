@@ -136,6 +136,16 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[Sheet]:
             ["aug=none", "aug=light aug.train.affine.degrees=10", "aug=light aug.train.affine.degrees=45"],
             "none,light",
         ),
+        (
+            ["aug=none,light,medium", "aug.train.hflip.p=1", "aug.train.gamma.p=0,1"],
+            [
+                "aug=none",
+                "aug=light aug.train.hflip.p=1",
+                "aug=medium aug.train.gamma.p=0",
+                "aug=medium aug.train.gamma.p=1",
+            ],
+            "none,light,medium",
+        ),
         (["aug=light", "aug.train.hflip.p=0,1"], ["aug.train.hflip.p=0", "aug.train.hflip.p=1"], "light"),
         (["aug=light,[light,noise]"], ["aug=light", "aug=[light,noise]"], "light,light+noise"),
     ],
@@ -267,18 +277,18 @@ def sample(seed: int, dtype: Any = np.uint8) -> dict[str, Any]:
     return {"image": image, "mask": mask, "id": str(seed), "forced": False, "original": image, "ops": ["hflip"]}
 
 
+@pytest.mark.parametrize("what", ["image", "mask"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_mixed_images_are_told_from_the_others(dtype: Any) -> None:
+def test_mixed_images_are_told_from_the_others(dtype: Any, what: str) -> None:
     samples = [sample(seed, dtype) for seed in range(3)]
     batch: Any = collate(samples)
-    batch["image"] = batch["image"].clone()
-    batch["mask"] = batch["mask"].clone()
-    batch["image"][1], batch["mask"][1] = batch["image"][2], batch["mask"][2]
+    batch[what] = batch[what].clone()
+    batch[what][1] = batch[what][2]
     shown = stages(samples, batch, "cutmix")
     assert [one.ops for one in shown] == [["hflip"], ["hflip", "cutmix"], ["hflip"]]
     assert np.array_equal(shown[1].changed, samples[1]["image"])
-    assert np.array_equal(shown[1].image, samples[2]["image"])
-    assert np.array_equal(shown[1].masks[0][0], samples[2]["mask"])
+    assert np.array_equal(shown[1].image, samples[2 if what == "image" else 1]["image"])
+    assert np.array_equal(shown[1].masks[0][0], samples[2 if what == "mask" else 1]["mask"])
 
 
 def test_blended_images_show_both_masks_by_their_shares() -> None:

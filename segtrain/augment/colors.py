@@ -74,7 +74,8 @@ def looked_up(image: Pixels, table: Pixels) -> Pixels:
     if table.ndim == 2:
         return np.asarray(cv2.LUT(image, table[None])).reshape(image.shape)
     replaced = image.copy()  # contiguous, as the next line needs
-    stringzilla.translate(memoryview(replaced), memoryview(table), inplace=True)  # ten times as fast as OpenCV
+    # ten times as fast as OpenCV's LUT
+    stringzilla.translate(replaced.data, table.data, inplace=True)
     return replaced
 
 

@@ -21,7 +21,7 @@ ENCODERS, OPS = "encoders", "ops"  # lists that are no groups
 
 
 def ls(arguments: Arguments) -> int:
-    """List the groups; the options of a group with their purpose; the encoders of the library, the ops of augmentation."""
+    """List the groups, the options of a group with their purpose, the encoders, or the ops of augmentation."""
     if not arguments.overrides:
         print("\n".join(f"{group:10} {', '.join(options(group))}" for group in groups()))
         print(f"{ENCODERS:10} (of segmentation-models-pytorch: segtrain ls {ENCODERS})")

@@ -71,8 +71,8 @@ a whole call, in which each op is applied with its own chance. By hand: the same
 Albumentations or with torchvision's transforms v2 (which has no fog, grid distortion or low resolution), as in
 `scripts/plain_aug.py`."""
 OPS_TEXT = """Milliseconds of each op, applied always, on such images (with the mask): ours with either backend, and
-Albumentations' class of that kind. A pixel op costs what stands here; shapes that come together are one look-up, whatever their number.
-`fog`, `rain` and `elastic` are made in another way than Albumentations', so they look different."""
+Albumentations' class of that kind. A pixel op costs what stands here; shapes that come together are one look-up,
+whatever their number. `fog`, `rain` and `elastic` are made in another way than Albumentations', and look different."""
 
 
 def samples(root: Path) -> list[tuple[Any, Any]]:

@@ -64,7 +64,7 @@ class Parts:
 
 
 def assemble(request: Request) -> Parts:
-    """Build data, net, loss, augmentation and optimizer; nothing is written.
+    """Build data, net, loss, augmentation, mixing and optimizer; nothing is written.
 
     Raises:
         UserError: whatever one of them refuses.
@@ -146,9 +146,9 @@ def _datamodule(
     augmentation = build(config.aug, "aug", allow)
     augmentation.check(source.channels, source.dtype)
     pinned = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
-    return SegmentationDataModule(
-        source, augmentation, config.seed, config.batch_size, augmentation.size, config.num_workers, pinned, tiling
-    )
+    mixing = build(config.mix, "mix", allow)
+    batches = (config.batch_size, augmentation.size, config.num_workers, pinned)
+    return SegmentationDataModule(source, augmentation, config.seed, *batches, tiling, mixing)
 
 
 def _builder(node: DictConfig, key: str, allow: tuple[str, ...]) -> Any:

@@ -24,6 +24,7 @@ from segtrain.task import ClassStats, Task
 
 BUILDERS = {
     "segtrain.augment.build_augmentation",
+    "segtrain.augment.mixing.build_mixing",
     "segtrain.layouts.cityscapes.CityscapesLayout",
     "segtrain.layouts.coco.CocoLayout",
     "segtrain.data.files.FileData",

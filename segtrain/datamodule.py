@@ -11,6 +11,9 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from segtrain import checks
+from segtrain.augment.bank import Bank, build_bank
+from segtrain.augment.mixing import Mixing
+from segtrain.augment.pasting import CopyPaste
 from segtrain.data import (
     DataSource,
     EvaluationBatches,
@@ -19,6 +22,7 @@ from segtrain.data import (
     SegmentationDataset,
     collate,
 )
+from segtrain.data.bank import bank_crops
 from segtrain.data.crops import training_crops
 from segtrain.data.datasets import Transform
 from segtrain.data.plan import EpochPlan, plan_training
@@ -41,6 +45,7 @@ class SegmentationDataModule(LightningDataModule):
         num_workers: loading processes, or "auto": none on a CPU, on a GPU as many as are worth it (see tune).
         pin_memory: page-locked batches for asynchronous copies to a GPU.
         tiling: which images are evaluated in tiles.
+        mixing: of training batches; None: none.
 
     Raises:
         UserError: a value out of range.
@@ -56,6 +61,7 @@ class SegmentationDataModule(LightningDataModule):
         num_workers: int | str = "auto",
         pin_memory: bool = False,
         tiling: Tiling | None = None,
+        mixing: Mixing | None = None,
     ) -> None:
         super().__init__()
         self.source = source
@@ -70,7 +76,16 @@ class SegmentationDataModule(LightningDataModule):
         self.workers = few if self.auto else checks.whole("num_workers (or auto)", num_workers, 0)
         self.pin_memory = pin_memory
         self.tiling = tiling or Tiling()
+        self.mixing = mixing
+        self.bank: Bank | None = None
         self.test_split = "test"  # what trainer.test scores
+
+    def setup(self, stage: str) -> None:
+        """Make the bank that copy_paste takes from: the same in each process, and in a training that goes on."""
+        kind = None if self.mixing is None else self.mixing.kind
+        if stage == "fit" and isinstance(kind, CopyPaste):
+            crops = bank_crops(self.source, self.transform, self.seed, self.crop, kind.wanted, kind.bank)
+            self.bank = build_bank(crops["image"], crops["mask"], self.source.task, kind.wanted)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled by (seed, epoch); continues in the middle of an epoch where the trainer was restored to one."""
@@ -161,3 +176,14 @@ class SegmentationDataModule(LightningDataModule):
         """Image and mask; without waiting where the memory is pinned (elsewhere it may be reused too early)."""
         image, mask = (t.to(device, non_blocking=self.pin_memory) for t in (batch["image"], batch["mask"]))
         return {**batch, "image": image, "mask": mask}
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Mix a training batch, so that all that follows, pictures and counts too, has what the net gets."""
+        trainer: Any = self.trainer
+        if self.mixing is None or trainer is None or not trainer.training:
+            return batch
+        if self.bank is not None:
+            self.bank = self.bank.to(batch["image"].device)
+        epoch, step = trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        seed = derive(self.seed, "mix", epoch, step, trainer.global_rank)
+        return self.mixing(batch, seed, self.bank, epoch < trainer.max_epochs - self.mixing.off_epochs)

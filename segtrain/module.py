@@ -80,7 +80,7 @@ class SegmentationModule(LightningModule):
         logits = self.net(batch["image"])
         if isinstance(self.loss, Combo):
             self.loss.epoch = self.current_epoch
-        loss, parts = self.loss_and_parts(logits, batch["mask"])
+        loss, parts = self.loss_of_batch(logits, batch)
         self.seen.update(batch["mask"], batch["forced"])
         self._mean("train_loss").update(loss.detach())
         for name, value in parts.items():
@@ -106,6 +106,16 @@ class SegmentationModule(LightningModule):
         self.counts(stage).update(logits, batch["mask"], predicted, batch["tiles"])
         self.probe(stage).update(logits, batch["mask"], predicted)
         return {"logits": logits, "predicted": predicted}
+
+    def loss_of_batch(self, logits: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """As loss_and_parts; of blended images lam L(z, a) + (1 - lam) L(z, b), each term likewise."""
+        loss, parts = self.loss_and_parts(logits, batch["mask"])
+        if "second" not in batch:
+            return loss, parts
+        mask, lam = batch["second"]
+        other, others = self.loss_and_parts(logits, mask)
+        blended = {name: lam * value + (1 - lam) * others[name] for name, value in parts.items()}
+        return lam * loss + (1 - lam) * other, blended
 
     def loss_and_parts(self, logits: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss and, for a combination, the value of each term; in float32 whatever the net computed in."""

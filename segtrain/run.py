@@ -186,7 +186,7 @@ def _summary(
 ) -> dict[str, Any]:
     """summary.json without the times; the same goes to TensorBoard's table of hyper-parameters."""
     config = parts.config
-    names = {group: request.choices.get(group) for group in ("loss", "aug", "model")}
+    names = {group: request.choices.get(group) for group in ("loss", "aug", "mix", "model")}
     settings = {"lr": config.lr, "batch_size": config.batch_size, "epochs": config.epochs, "seed": config.seed}
     summary = {"status": "done", "command": shlex.join(sys.argv), **names, **settings, "data": parts.source.name}
     if parts.choice is not None:

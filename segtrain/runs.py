@@ -1,6 +1,6 @@
 """Run folders: where a run lives, what stands in it, and how it is found again. Imports nothing heavy.
 
-outputs/<name>/<loss>-<aug>-s<seed>_<MMDD-HHMM>[-k]/
+outputs/<name>/<loss>-<aug>[-<mix>]-s<seed>_<MMDD-HHMM>[-k]/
     config.yaml overrides.yaml env.json train.log status metrics.csv summary.json
     checkpoints/{best,last}.ckpt   plots/*.png   events.out.tfevents.*
 outputs/latest -> the last one

@@ -43,7 +43,7 @@ from segtrain.runs import (
 FOLDER, CHECKPOINT = "SEGTRAIN_RUN_FOLDER", "SEGTRAIN_RUN_CHECKPOINT"  # for the processes that Lightning starts
 TERMINATED = 128 + 15  # exit code of a process that was asked to end by signal 15, SIGTERM
 DATA_PATHS = ("data.root", "data.split_file", "data.exclude", "aug.references")
-DEFAULT_MODEL = "unet_tiny"  # not part of a run's name
+DEFAULT_MODEL, NOT_MIXED = "unet_tiny", "none"  # not part of a run's name
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,8 @@ def _new_folder(request: Request, parts: Parts) -> Path:
         request.sweep.mkdir(parents=True, exist_ok=True)
         return request.sweep
     model = "" if choices.get("model") == DEFAULT_MODEL else f"-{choices.get('model')}"
-    rest = f"-{choices.get('aug')}{model}-s{config.seed}"
+    mix = "" if choices.get("mix") == NOT_MIXED else f"-{choices.get('mix')}"
+    rest = f"-{choices.get('aug')}{mix}{model}-s{config.seed}"
     loss = str(choices.get("loss"))[: max(1, LONGEST_LABEL - len(rest))]  # a combination can have many terms
     return new_folder(Path(config.output_dir) / clean_name(str(config.name or parts.source.name)), loss + rest)
 

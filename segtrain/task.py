@@ -14,7 +14,7 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -22,9 +22,23 @@ from torch import Tensor
 from segtrain.errors import UserError
 from segtrain.windows import Tile
 
+if TYPE_CHECKING:
+    from typing_extensions import NotRequired
+
 MODES = ("binary", "multiclass", "multilabel")
 IGNORE = 255  # the ignored pixel's id in memory; ids of files are mapped at reading
 Color = tuple[int, int, int]
+
+
+class Second(NamedTuple):
+    """The other target of blended images: the loss is lam L(z, mask of the batch) + (1 - lam) L(z, this mask).
+
+    mask: of the images that were blended in, shaped as the mask of the batch.
+    lam: share of a batch's own images, in [0, 1], a float32 scalar.
+    """
+
+    mask: Tensor
+    lam: Tensor
 
 
 class Batch(TypedDict):
@@ -35,6 +49,7 @@ class Batch(TypedDict):
     id: the sample's name, N strings.
     forced: whether the sample is a crop that was placed around a pixel of a class, N of them.
     tiles: where all samples are tiles of one image, what each is of it (other pixels are ignored in mask); else none.
+    second: where images were blended in training (mix=mixup), the other target.
     """
 
     image: Tensor
@@ -42,6 +57,7 @@ class Batch(TypedDict):
     id: list[str]
     forced: list[bool]
     tiles: list[Tile]
+    second: NotRequired[Second]
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,10 @@ class Watcher(Callback):
         self._end("val")
 
 
-@pytest.mark.parametrize("words", [["task=binary"], ["task=multiclass", "loss=focal"], ["task=multilabel"]])
+CASES = [["task=binary"], ["task=multiclass", "loss=focal"], ["task=multilabel"], ["mix=mixup", "mix.p=1"]]
+
+
+@pytest.mark.parametrize("words", CASES)
 def test_no_step_waits_for_the_device(tmp_path: Path, words: list[str]) -> None:
     Watcher.found = {}
     sizes = ["data.train=12", "data.val=40", "batch_size=4", "epochs=1"]

@@ -85,6 +85,7 @@ class FileData:
         oversample: see Sampling.
         oversample_background: see Sampling (background).
         repeat: see Sampling.
+        bank: see Sampling.
         cache: "ram" keeps decoded images in memory, as many as fit into cache_gb; "disk" in a file that later runs
             use too; "none" reads them anew each time.
         cache_gb: most memory, in GiB, for all splits and loading processes together.
@@ -124,6 +125,7 @@ class FileData:
     oversample: float = 0.0
     oversample_background: bool = False
     repeat: float | None = None
+    bank: int = 0
     exclude: str | None = None
     scan_dir: str | None = None
 
@@ -163,7 +165,7 @@ class FileData:
     @property
     def sampling(self) -> Sampling:
         """Which training images and crops are wanted."""
-        return Sampling(self.oversample, self.oversample_background, self.repeat)
+        return Sampling(self.oversample, self.oversample_background, self.repeat, self.bank)
 
     @functools.cached_property
     def rules(self) -> MaskRules:

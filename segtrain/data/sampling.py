@@ -24,6 +24,7 @@ class Sampling:
         oversample: share of the crops that are placed around a pixel of a class that is drawn first, [0, 1].
         background: whether class 0 is drawn for it like the others.
         repeat: images that hold a class that fewer than this share of the images hold come more often; None: no.
+        bank: crops around pixels of classes that are kept to paste from, see bank.py.
 
     Raises:
         UserError: a value out of range.
@@ -32,17 +33,19 @@ class Sampling:
     oversample: float = 0.0
     background: bool = False
     repeat: float | None = None
+    bank: int = 0
 
     def __post_init__(self) -> None:
         checks.number("data.oversample", self.oversample, 0, 1)
         checks.flag("data.oversample_background", self.background)
+        checks.whole("data.bank", self.bank, 0)
         if self.repeat is not None:
             checks.number("data.repeat (or null)", self.repeat, above=0, high=1)
 
     @property
     def looks(self) -> bool:
         """Whether it needs to know where the classes are."""
-        return self.oversample > 0 or self.repeat is not None
+        return self.oversample > 0 or self.repeat is not None or self.bank > 0
 
 
 class Places:

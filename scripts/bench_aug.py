@@ -70,9 +70,9 @@ Image (3 channels of 8 bits) and mask of {size} x {size} pixels, {images} images
 a whole call, in which each op is applied with its own chance. By hand: the same ops, ranges and chances with
 Albumentations or with torchvision's transforms v2 (which has no fog, grid distortion or low resolution), as in
 `scripts/plain_aug.py`."""
-OPS_TEXT = """Milliseconds of each op, applied always, on such images (with the mask): ours with either backend, and Albumentations'
-class of that kind. A pixel op costs what stands here; shapes that come together are one look-up, whatever their number.
-`fog`, `rain` and `elastic` are made in another way than Albumentations', so they look different."""
+OPS_TEXT = """Milliseconds of each op, applied always, on such images (with the mask): ours with either backend, and
+Albumentations' class of that kind. A pixel op costs what stands here; shapes that come together are one look-up,
+whatever their number. `fog`, `rain` and `elastic` are made in another way than Albumentations', and look different."""
 
 
 def samples(root: Path) -> list[tuple[Any, Any]]:
@@ -102,7 +102,7 @@ def all_of(pairs: list[tuple[Any, Any]], call: Callable[..., Any], seeded: bool)
 
 def ours(preset: str, backend: str = "albumentations") -> Any:
     """A preset, or several joined by +."""
-    config = plain(compose("train", [f"aug=[{preset.replace(' + ', ',')}]", f"crop={SIZE}"])[0].aug)
+    config = plain(compose("train", [f"aug={preset.replace(' ', '')}", f"crop={SIZE}"])[0].aug)
     del config["_target_"]
     return build_augmentation(**{**config, "backend": backend})
 
@@ -129,7 +129,7 @@ def presets(pairs: list[tuple[Any, Any]]) -> str:
         "ms, aug.backend=torchvision",
     ]
     ratio = shown["heavy"]["ours"] / shown["light + noise"]["ours"]
-    return markdown(heads, rows) + f"\n\n`heavy` takes {ratio:.2f} x the time of `[light,noise]`."
+    return markdown(heads, rows) + f"\n\n`heavy` takes {ratio:.2f} x the time of `light+noise`."
 
 
 def _row(times: Mapping[str, float]) -> list[str]:

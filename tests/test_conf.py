@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from segtrain.assemble import Request, assemble
 from segtrain.cli.compose import compose
 from segtrain.cli.conf import CONF, groups, options, purpose
+from segtrain.errors import UserError
 from segtrain.losses import LOSSES
 from segtrain.models import MODELS
 from segtrain.task import Task
@@ -92,6 +93,29 @@ def test_combinations_from_the_command_line(words: list[str], terms: set[str], w
     assert weights.items() <= loss.weights.items()
     if "loss.terms.focal.gamma=3" in words:
         assert loss.terms["focal"].gamma == 3
+
+
+@pytest.mark.parametrize("word", ["aug=light+noise", "aug=[light,noise]"])
+def test_augmentations_add_up(word: str) -> None:
+    config, choices = compose("train", [word])
+    assert choices["aug"] == "light+noise"
+    alone = [list(compose("train", [f"aug={name}"])[0].aug.train) for name in ("light", "noise")]
+    assert list(config.aug.train) == [*alone[0], *alone[1]]
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("aug=ligt+noise", "aug=ligt: no such option - did you mean light?"),
+        ("aug=[]", "aug=[]: no option; aug has: "),
+        ("loss=[dice,focal]", "loss takes one option; several, with -m, are written loss=a,b"),
+        ("aug=style", "aug.references has no value yet; add aug.references="),
+    ],
+)
+def test_options_that_cannot_add_up(word: str, says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        compose("train", [word])
+    assert says in str(caught.value)
 
 
 def test_balanced_bce_takes_beta_from_the_training_set() -> None:

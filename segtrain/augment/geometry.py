@@ -46,7 +46,7 @@ def combine(moves: Sequence[Move]) -> Move:
     """One move that does what these do one after another."""
     matrices = [move.matrix for move in moves if move.matrix is not None]
     if len(matrices) == len(moves):
-        return Move(reduce(np.matmul, matrices, np.eye(3)))
+        return Move(reduce(np.matmul, matrices))
 
     def bend(points: Floats) -> Floats:
         for move in reversed(moves):
@@ -78,14 +78,10 @@ def warp(image: Pixels, mask: Pixels, move: Move, ignore_index: int) -> tuple[Pi
 
 def quarter(matrix: Floats, size: Size) -> tuple[bool, bool, bool] | None:
     """Whether rows, columns are mirrored and then swapped, if the matrix does exactly that; else None."""
-    (height, width), rest = size, np.abs(matrix - np.round(matrix)).max()
-    (a, b, c), (d, e, f), last = np.round(matrix).tolist()
-    if (
-        rest > EXACT
-        or last != [0, 0, 1]
-        or (abs(a), abs(b)) not in ((1, 0), (0, 1))
-        or (abs(d), abs(e)) != (abs(b), abs(a))
-    ):
+    height, width = size
+    (a, b, c), (d, e, f), last = rounded = [[round(value) for value in row] for row in matrix.tolist()]
+    signs = (abs(a), abs(b), abs(d), abs(e))
+    if last != [0, 0, 1] or signs not in ((1, 0, 0, 1), (0, 1, 1, 0)) or np.abs(matrix - rounded).max() > EXACT:
         return None
     columns, rows, swapped = a + b < 0, d + e < 0, a == 0
     fits = (c, f) == (columns * (width - 1), rows * (height - 1)) and (height == width or not swapped)

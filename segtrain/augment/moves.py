@@ -16,12 +16,10 @@ from segtrain.windows import Size
 
 def _around_middle(size: Size, forward: Floats) -> Move:
     """A matrix [2, 2] that moves points of the image around its middle."""
-    x, y = (size[1] - 1) / 2, (size[0] - 1) / 2
-    to, back = np.eye(3), np.eye(3)
-    to[:2, 2], back[:2, 2] = (-x, -y), (x, y)
-    inverse = np.eye(3)
-    inverse[:2, :2] = np.linalg.inv(forward)
-    return Move(back @ inverse @ to)
+    (a, b), (c, d) = forward.tolist()
+    x, y, scale = (size[1] - 1) / 2, (size[0] - 1) / 2, a * d - b * c
+    a, b, c, d = d / scale, -b / scale, -c / scale, a / scale  # its inverse; by hand, for NumPy takes its time
+    return Move(np.array([[a, b, x - a * x - b * y], [c, d, y - c * x - d * y], [0.0, 0.0, 1.0]]))
 
 
 def hflip(size: Size) -> Move:

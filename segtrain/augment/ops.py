@@ -49,6 +49,17 @@ class Op:
     seeded: bool = False
     clash: Callable[[Mapping[str, Any]], str] | None = None
 
+    @property
+    def needs(self) -> list[str]:
+        """What it cannot do without, in words."""
+        needs = {"RGB": self.rgb, "8 bits": self.uint8, "a square crop": self.square}
+        return [word for word, needed in needs.items() if needed]
+
+    @property
+    def settings(self) -> str:
+        """Its parameters with their defaults, in words."""
+        return ", ".join(f"{key} {kind.usual}" for key, kind in self.parameters.items())
+
 
 def folding(given: Mapping[str, Any]) -> str:
     """Where points of an image would change places, the sentence that says so."""

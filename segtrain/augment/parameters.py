@@ -78,6 +78,12 @@ class Real:
         """A drawn value with its unit, such as 12.3°."""
         return f"{value:.3g}{self.unit}"
 
+    @property
+    def usual(self) -> str:
+        """The default, in words."""
+        low, high = (f"{end:g}" for end in self.default)
+        return f"{low if low == high else f'[{low}, {high}]'}{self.unit}"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -90,6 +96,12 @@ class Choice:
 
     default: str
     options: tuple[str, ...]
+
+    @property
+    def usual(self) -> str:
+        """The default and the other options, in words."""
+        others = [option for option in self.options if option != self.default]
+        return f"{self.default} ({', '.join(others)})"
 
     def parse(self, key: str, value: Any) -> str:
         """The word that was given.
@@ -109,6 +121,7 @@ class Folder:
     """A folder of reference images; None: that of aug.references."""
 
     default: None = None
+    usual: str = "null (that of aug.references)"
 
     def parse(self, key: str, value: Any) -> str | None:
         """The folder that was given.

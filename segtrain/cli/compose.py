@@ -29,11 +29,10 @@ from yaml import YAMLError
 from segtrain.checks import did_you_mean
 from segtrain.cli.conf import CONF, groups, options, top_keys
 from segtrain.cli.terms import unknown_term
-from segtrain.cli.words import NEEDED, PATH_KEYS, parse_overrides, quoted
+from segtrain.cli.words import ADDING_UP, NEEDED, PATH_KEYS, parse_overrides, quoted
 from segtrain.errors import UserError
 
 OPTIONAL = ("debug",)  # groups that may be left out
-ADDING_UP = ("aug",)  # groups of which several options may be chosen, as in aug=[light,noise]
 OPEN = ("loss.weights", "loss.ramps", "aug.train", "callbacks")  # mappings to which a user may add names
 USUAL = {"data": "folder"}  # the option to begin with, of those that have a key
 ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\b")  # also within another interpolation
@@ -147,7 +146,7 @@ def options_of(hydra: Any) -> dict[str, str]:
         value = override.value()
         if override.key_or_group in ADDING_UP and isinstance(value, list):
             choices[override.key_or_group] = "+".join(str(option) for option in value)
-    return choices
+    return dict.fromkeys(ADDING_UP, "several") | choices  # those that a file adds up
 
 
 def composed(name: str, words: list[str]) -> DictConfig:

@@ -14,7 +14,7 @@ from segtrain.cli import Arguments
 from segtrain.cli.compose import compose, show
 from segtrain.cli.conf import groups
 from segtrain.cli.remedies import can_go_on, next_steps, replaced
-from segtrain.cli.words import parse_overrides, quoted
+from segtrain.cli.words import ADDING_UP, parse_overrides, quoted
 from segtrain.errors import UserError
 from segtrain.runs import clean_name, write_text
 
@@ -138,13 +138,15 @@ def written(
     Returns:
         The words that no file can hold (+ and ~), and the text of the file.
     """
-    chosen, rest, settings = {}, [], OmegaConf.create({})
+    chosen: dict[str, str | list[str]] = {}
+    rest, settings = [], OmegaConf.create({})
     for word, override in zip(words, parse_overrides([quoted(word) for word in words]), strict=True):
         key = override.key_or_group
         if override.is_add() or override.is_delete() or override.package is not None:
             rest.append(word)
         elif key in groups():
-            chosen[key] = choices[key]
+            several = choices[key].split("+") if key in ADDING_UP else []
+            chosen[key] = several if len(several) > 1 else choices[key]
         else:
             value = OmegaConf.select(config, key)
             absolute = key in PATHS and value is not None

@@ -17,25 +17,40 @@ SHOWN_PACKAGES = (
     "segtrain", "torch", "torchvision", "lightning", "torchmetrics", "albumentations", "segmentation-models-pytorch",
     "timm", "hydra-core", "omegaconf", "tensorboard", "numpy", "opencv-python-headless", "pillow",
 )  # fmt: skip
-ENCODERS = "encoders"
+ENCODERS, OPS = "encoders", "ops"  # lists that are no groups
 
 
 def ls(arguments: Arguments) -> int:
-    """List the groups; the options of a group with their purpose; or the encoders of the library."""
+    """List the groups, the options of a group with their purpose, the encoders, or the ops of augmentation."""
     if not arguments.overrides:
         print("\n".join(f"{group:10} {', '.join(options(group))}" for group in groups()))
         print(f"{ENCODERS:10} (of segmentation-models-pytorch: segtrain ls {ENCODERS})")
+        print(f"{OPS:10} (of augmentation: segtrain ls {OPS})")
         return 0
     for group in arguments.overrides:
-        checks.choice("ls", group, [*groups(), ENCODERS])
+        checks.choice("ls", group, [*groups(), ENCODERS, OPS])
         if group == ENCODERS:
             from segmentation_models_pytorch.encoders import encoders
 
             print("\n".join(sorted(encoders)) + "\ntu-<name> for every encoder of timm")
             continue
+        if group == OPS:
+            print("\n".join(op_lines()))
+            continue
         width = max(map(len, options(group)))
         print("\n".join(f"{name:{width}}  {purpose(CONF / group / f'{name}.yaml')}" for name in options(group)))
     return 0
+
+
+def op_lines() -> list[str]:
+    """What each op of augmentation does, its parameters and their defaults, and what it needs."""
+    from segtrain.augment.ops import OPS as OF_AUGMENTATION
+
+    lines = []
+    for name, op in OF_AUGMENTATION.items():
+        needs = f" (needs {', '.join(op.needs)})" if op.needs else ""
+        lines += [f"{name:15}  {op.about}{needs}"] + ([f"{'':15}  {op.settings}"] if op.settings else [])
+    return lines
 
 
 def cp(arguments: Arguments) -> int:

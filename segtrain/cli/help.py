@@ -33,7 +33,7 @@ EXAMPLES = {
         "segtrain explain loss=focal,dice,bce share=.05",
         "segtrain explain loss=focal loss.gamma=0,1,2,5 output=gamma.png",
     ),
-    "ls": ("segtrain ls", "segtrain ls loss", "segtrain ls encoders"),
+    "ls": ("segtrain ls", "segtrain ls loss", "segtrain ls ops", "segtrain ls encoders"),
     "cp": ("segtrain cp loss/focal myconf", "segtrain train --config-dir myconf loss=focal"),
     "env": ("segtrain env",),
 }

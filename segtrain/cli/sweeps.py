@@ -23,7 +23,7 @@ from segtrain.cli.compose import compose, options_of
 from segtrain.cli.conf import CONF, groups
 from segtrain.cli.request import loss_name
 from segtrain.cli.stored import record
-from segtrain.cli.words import TEXTS, parse_overrides, quoted
+from segtrain.cli.words import TEXTS, joined, parse_overrides, quoted
 from segtrain.errors import UserError
 from segtrain.runs import clean_name
 
@@ -173,7 +173,7 @@ def sweep_folder(config: Any, choices: dict[str, str], constant: list[str], swep
 
 def job_name(differing: Sequence[str]) -> str:
     """A folder's name from the settings that differ, with a hash of them where they do not fit into a name."""
-    name = ",".join(differing) or "run"
+    name = ",".join(map(joined, differing)) or "run"
     cleaned = clean_name(name.replace("'", ""))
     return cleaned if cleaned == name else f"{cleaned[: LONGEST_NAME - 7]}-{_digest(name)}"
 

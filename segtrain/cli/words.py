@@ -19,28 +19,26 @@ PATH_KEYS = (
     *("run", "input", "output", "output_dir", "resume", "init_from", "model.encoder_weights"),
     *("data.root", "data.split_file", "data.exclude", "exclude", "write", "aug.references", *LAYOUT_PATHS),
 )
-NEEDED = {
-    "run",
-    "input",
-    "output",
-    "output_dir",
-    "data.root",
-    "aug.references",
-}  # of predict; elsewhere output may be null
+# of predict; elsewhere output may be null
+NEEDED = {"run", "input", "output", "output_dir", "data.root", "aug.references"}
 SWEPT_TEXTS = ("data.root", "init_from", "model.encoder_weights", "name")  # whose commas separate values with -m
+ADDING_UP = ("aug",)  # groups of which several options may be chosen, as in aug=light+noise or aug=[light,noise]
 TEXTS = (*PATH_KEYS, "name", "data.group", "data.layout.suffix")
 PLAIN = re.compile(r"[A-Za-z0-9_./-]*")  # paths that mean the same to Hydra ...
 NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|[-+]?inf|nan|true|false", re.IGNORECASE)  # ... and these do not
 
 
 def quoted(word: str, sweep: bool = False) -> str:
-    """A word whose value is a path or a name, with quotes around characters that Hydra would interpret.
+    """A word as Hydra takes it: quotes around what it would interpret in paths and names, light+noise as a list.
 
     Args:
         word: as typed.
         sweep: whether commas separate values, except in a path that exists as it stands.
     """
     key, sign, value = word.partition("=")
+    if key in ADDING_UP and "[" not in value:
+        several = ("[" + option.replace("+", ",") + "]" if "+" in option else option for option in value.split(","))
+        return f"{key}{sign}{','.join(several)}"
     if not sign or key not in TEXTS or value[:1] in ("'", '"'):
         return word
     if PLAIN.fullmatch(value) and not NUMBER.fullmatch(value):
@@ -48,6 +46,13 @@ def quoted(word: str, sweep: bool = False) -> str:
     if sweep and key in SWEPT_TEXTS and not Path(value).expanduser().exists():
         return word if _is_sweep(word) else f"{key}={','.join(_in_quotes(path) for path in value.split(','))}"
     return f"{key}={_in_quotes(value)}"
+
+
+def joined(word: str) -> str:
+    """A word with several options of a group as they are written: aug=[light,noise] as aug=light+noise."""
+    key, sign, value = word.partition("=")
+    listed = key in ADDING_UP and value.startswith("[")
+    return f"{key}{sign}{value.strip('[]').replace(',', '+')}" if listed else word
 
 
 def _in_quotes(path: str) -> str:

@@ -146,7 +146,7 @@ def test_deviates_are_normal() -> None:
     drawn = fields.normal(3, (1000, 1000), 1.0)
     for share, deviate in ((0.01, -2.326), (0.1, -1.2816), (0.5, 0.0), (0.8413, 1.0), (0.99, 2.326)):
         assert np.quantile(drawn, share) == pytest.approx(deviate, abs=0.07)
-    assert drawn.std() == pytest.approx(1, abs=0.01)
+    assert drawn.std() == pytest.approx(1, abs=0.0015)  # two standard errors; the bare quantiles have .9975
     assert np.abs(drawn).max() == pytest.approx(2.9, abs=0.1)
 
 

@@ -147,7 +147,7 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[Sheet]:
             "none,light,medium",
         ),
         (["aug=light", "aug.train.hflip.p=0,1"], ["aug.train.hflip.p=0", "aug.train.hflip.p=1"], "light"),
-        (["aug=light,[light,noise]"], ["aug=light", "aug=[light,noise]"], "light,light+noise"),
+        (["aug=light,light+noise"], ["aug=light", "aug=light+noise"], "light,light+noise"),
     ],
 )
 def test_pipelines_side_by_side(

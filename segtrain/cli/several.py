@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from segtrain.cli.compose import compose, composed, use_folder
-from segtrain.cli.words import parse_overrides, quoted
+from segtrain.cli.words import joined, parse_overrides, quoted
 from segtrain.errors import UserError
 
 
@@ -45,7 +45,7 @@ def read_values(words: Sequence[str], groups: Sequence[str]) -> list[list[str]]:
             named = f"{' and '.join(groups)} and {'its' if len(groups) == 1 else 'their'} settings"
             raise UserError(f"{word}: only {named} may have several values")
         several = override.sweep_string_iterator() if override.is_sweep_override() else ()
-        values.append([f"{override.get_key_element()}={value}" for value in several] or [word])
+        values.append([joined(f"{override.get_key_element()}={value}") for value in several] or [word])
     return values
 
 

@@ -28,6 +28,7 @@ FOLDERS: Mapping[str, Callable[[Path], object]] = {
     "my_voc": TREES["voc"],
     "my_pets": TREES["pet"],
     "my_cities": TREES["cityscapes"],
+    "photos_of_the_new_place": tiny.make_folder,
 }
 SMALL = ["epochs=1", "crop=32", "batch_size=4"]
 

@@ -19,6 +19,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from segtrain.audit.diagnose import Choice, choose_loss
+from segtrain.decode.reading import reading_of
 from segtrain.errors import UserError
 from segtrain.task import ClassStats, Task
 
@@ -121,7 +122,7 @@ def build_augmentation_of(config: DictConfig, source: DataSource, allow: Iterabl
         UserError: whatever `build` refuses, or ops that cannot work on the images.
     """
     augmentation: Augmentation = build(config.aug, "aug", allow)
-    augmentation.check(source.channels, source.dtype)
+    augmentation.check(source.channels, source.dtype, reading_of(plain(config.data), source.channels))
     return augmentation
 
 

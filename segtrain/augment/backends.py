@@ -11,8 +11,8 @@ from segtrain.augment import colors, filters, geometry
 from segtrain.augment.colors import Pixels
 from segtrain.augment.library import Run, albumentations_op, torchvision_op
 
-# (image, mask, move, ignore_index) -> image and mask
-Warp = Callable[[Pixels, Pixels, geometry.Move, int], tuple[Pixels, Pixels]]
+# (image, mask, where pixels are taken from, ignore_index) -> image and mask
+Warp = Callable[[Pixels, Pixels, geometry.Map, int], tuple[Pixels, Pixels]]
 # (key, class, arguments, ignore_index) -> what runs it, and whether it leaves masks alone
 BuildOp = Callable[[str, str, Mapping[str, Any], int], tuple[Run, bool]]
 

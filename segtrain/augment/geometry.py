@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segtrain.augment.colors import Pixels
-from segtrain.windows import Size
+from segtrain.windows import Size, Window
 
 Floats = npt.NDArray[np.floating]
 LookUp = Callable[[Pixels, int, float], Pixels]  # (array [H, W, ...], interpolation, value outside) -> the same, moved
@@ -56,21 +56,60 @@ def combine(moves: Sequence[Move]) -> Move:
     return Move(bend=bend)
 
 
-def warp(image: Pixels, mask: Pixels, move: Move, ignore_index: int) -> tuple[Pixels, Pixels]:
+@dataclass(frozen=True)
+class Map:
+    """Where each pixel of an output is taken from: by a matrix, or point by point.
+
+    Args:
+        size: (height, width) of the output.
+        matrix: see Move.
+        points: (x, y) of the input, float32 [H, W] each, where there is no matrix.
+    """
+
+    size: Size
+    matrix: Floats | None = None
+    points: tuple[Floats, Floats] | None = None
+
+    @property
+    def reach(self) -> Window:
+        """The window that holds all pixels that are looked at; it may lie outside of the image."""
+        if self.points is None:
+            height, width = self.size
+            corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], np.float64)
+            columns, rows = Move(self.matrix).pull(corners).T
+        else:
+            columns, rows = self.points
+        left, top = (math.floor(float(axis.min()) + EXACT) for axis in (columns, rows))
+        right, bottom = (math.ceil(float(axis.max()) - EXACT) for axis in (columns, rows))
+        return Window(top, left, bottom - top + 1, right - left + 1)
+
+    def within(self, top: int, left: int) -> Map:
+        """The same look-up in a part of the input that begins at this row and column."""
+        if self.points is not None:
+            return Map(self.size, points=(self.points[0] - np.float32(left), self.points[1] - np.float32(top)))
+        shift = Move(np.array([[1.0, 0.0, -left], [0.0, 1.0, -top], [0.0, 0.0, 1.0]]))
+        return Map(self.size, combine([shift, Move(self.matrix)]).matrix)
+
+
+def map_of(move: Move, size: Size) -> Map:
+    """The look-up that carries a move out on crops of (height, width)."""
+    return Map(size, move.matrix) if move.matrix is not None else Map(size, points=coordinates(move, size))
+
+
+def warp(image: Pixels, mask: Pixels, where: Map, ignore_index: int) -> tuple[Pixels, Pixels]:
     """Look up image (evenly between pixels) and mask (at the nearest pixel).
 
     Args:
-        image: [H, W, C].
-        mask: [(K,) H, W].
-        move: output to input pixels.
+        image: [h, w, C].
+        mask: [(K,) h, w].
+        where: each pixel of the output is taken from.
         ignore_index: of mask area that has no input.
 
     Returns:
-        The same, moved; what has no input is 0 in the image.
+        [H, W, C] and [(K,) H, W]; what has no input is 0 in the image.
     """
-    size = (image.shape[0], image.shape[1])
-    look_up = _by_map(coordinates(move, size)) if move.matrix is None else _by_matrix(move.matrix, size)
-    moved = look_up(image, cv2.INTER_LINEAR, 0).reshape(image.shape)
+    look_up = _by_points(where.points) if where.points is not None else _by_matrix(where, image.shape[:2])
+    moved = look_up(image, cv2.INTER_LINEAR, 0).reshape(*where.size, image.shape[2])
     if mask.ndim == 2:
         return moved, look_up(mask, cv2.INTER_NEAREST, ignore_index)
     return moved, np.stack([look_up(plane, cv2.INTER_NEAREST, ignore_index) for plane in mask])
@@ -107,23 +146,23 @@ def coordinates(move: Move, size: Size) -> tuple[Floats, Floats]:
     return np.asarray(x, np.float32), np.asarray(y, np.float32)
 
 
-def _by_matrix(matrix: Floats, size: Size) -> LookUp:
-    turned = quarter(matrix, size)
+def _by_matrix(where: Map, size: Size) -> LookUp:
+    assert where.matrix is not None
+    turned = quarter(where.matrix, size) if size == where.size else None
     if turned is not None:
         return lambda array, how, outside: turn(array, turned)
-    straight = bool(np.array_equal(matrix[2], (0, 0, 1)))
-    transform = cv2.warpAffine if straight else cv2.warpPerspective
-    matrix = matrix[:2] if straight else matrix
+    straight = bool(np.array_equal(where.matrix[2], (0, 0, 1)))
+    transform, matrix = (cv2.warpAffine, where.matrix[:2]) if straight else (cv2.warpPerspective, where.matrix)
+    keep, shape = cv2.BORDER_CONSTANT, where.size[::-1]
 
     def look_up(array: Pixels, how: int, outside: float) -> Pixels:
         flags = how | cv2.WARP_INVERSE_MAP
-        moved = transform(array, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=outside)
-        return np.asarray(moved)
+        return np.asarray(transform(array, matrix, shape, flags=flags, borderMode=keep, borderValue=outside))
 
     return look_up
 
 
-def _by_map(points: tuple[Floats, Floats]) -> LookUp:
+def _by_points(points: tuple[Floats, Floats]) -> LookUp:
     def look_up(array: Pixels, how: int, outside: float) -> Pixels:
         return np.asarray(cv2.remap(array, *points, how, borderMode=cv2.BORDER_CONSTANT, borderValue=outside))
 

@@ -4,16 +4,15 @@
     ~aug.train.fog               remove it
     aug.train.rotate.degrees=[-30,30]
 
-First comes the policy's choice and what of `train` its coins let through; all shapes are one look-up (see
-geometry.py), then pixel ops follow in the order they are written in, then holes. The crop is cut before, so ops cost
-what the crop costs. What a turn uncovers at its edges has no label; a margin around the crop would fill it, but to turn
-a square by any angle needs twice its pixels, and shares of the image would mean shares of something larger.
+All shapes are one look-up (see geometry.py) in the image around the crop, as far as there is one: a turned or smaller
+crop shows what lies beside it, not black corners. Then pixel ops follow, in the order they are written in, then holes.
+What is done to a sample is decided before it is read, so only what is looked at is read; ops cost what a crop costs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ import numpy as np
 
 from segtrain import checks
 from segtrain.augment.backends import find_backend
+from segtrain.augment.geometry import Map, map_of
 from segtrain.augment.holes import cut_holes
 from segtrain.augment.moves import moved_by
 from segtrain.augment.ops import Stage
@@ -28,9 +28,9 @@ from segtrain.augment.parameters import Drawn
 from segtrain.augment.policies import Chosen, build_policy
 from segtrain.augment.steps import LibraryStep, OpConfig, Step, build_step
 from segtrain.augment.style import STYLES, References
-from segtrain.decode.reading import Reading
+from segtrain.decode.reading import Reading, reading_of
 from segtrain.errors import UserError
-from segtrain.windows import Array
+from segtrain.windows import Array, Window
 
 
 class Traced(NamedTuple):
@@ -45,6 +45,45 @@ class Traced(NamedTuple):
     image: Array
     mask: Array
     ops: list[str]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What is done to one sample: decided before it is read, so that no more is read than is looked at.
+
+    Args:
+        augmentation: whose ops they are.
+        chosen: the ops, in order.
+        where: the look-up of all shapes; None: there are none.
+    """
+
+    augmentation: Augmentation
+    chosen: Sequence[Chosen]
+    where: Map | None
+
+    @property
+    def reach(self) -> Window:
+        """The window that is looked at, by the crop's own rows and columns; it may lie outside of crop and image."""
+        return Window(0, 0, *self.augmentation.size) if self.where is None else self.where.reach
+
+    @property
+    def ops(self) -> list[str]:
+        """A few words on each op."""
+        return [step.text(drawn) for step, drawn in self.chosen]
+
+    def __call__(self, image: Array, mask: Array, corner: tuple[int, int] = (0, 0)) -> tuple[Array, Array]:
+        """Carry it out.
+
+        Args:
+            image: [h, w, C], uint8 or float32 in [0, 1]: the crop; or what there is of `reach`, if that is another
+                window.
+            mask: [(K,) h, w].
+            corner: row and column of their first pixel, by the crop's own.
+
+        Returns:
+            [H, W, C] and [(K,) H, W] of the crop's size, contiguous.
+        """
+        return self.augmentation.carry_out(self, image, mask, corner)
 
 
 class Augmentation:
@@ -97,12 +136,18 @@ class Augmentation:
         Returns:
             The same, contiguous.
         """
-        return self._apply(image, mask, self._choose(seed))
+        return self.plan(seed)(image, mask)
 
     def trace(self, image: Array, mask: Array, seed: int) -> Traced:
         """As a call, and says what was done."""
+        planned = self.plan(seed)
+        return Traced(*planned(image, mask), planned.ops)
+
+    def plan(self, seed: int) -> Planned:
+        """What is done to the sample with this seed."""
         chosen = self._choose(seed)
-        return Traced(*self._apply(image, mask, chosen), [step.text(drawn) for step, drawn in chosen])
+        moves = [(step.name, drawn) for step, drawn in chosen if _is_shape(step)]
+        return Planned(self, chosen, map_of(moved_by(moves, self.size), self.size) if moves else None)
 
     def _choose(self, seed: int) -> list[Chosen]:
         """What is applied, in this order. Each op has its own stream: those before it change nothing for it."""
@@ -113,18 +158,19 @@ class Augmentation:
                 chosen.append((step, step.draw(Random(stream))))
         if self.policy is not None:
             chosen += self.policy.choose(random)
-        return sorted(chosen, key=lambda pair: pair[0].stage)
+        # a library's shapes come after our own, which look beyond the crop
+        return sorted(chosen, key=lambda pair: (pair[0].stage, isinstance(pair[0], LibraryStep)))
 
-    def _apply(self, image: Array, mask: Array, chosen: Sequence[Chosen]) -> tuple[Array, Array]:
+    def carry_out(self, planned: Planned, image: Array, mask: Array, corner: tuple[int, int]) -> tuple[Array, Array]:
+        """See Planned."""
         kind = np.result_type(mask.dtype, np.min_scalar_type(self.ignore_index))  # -1 is no uint8
         mask = mask.astype(kind, copy=False)
-        for shapes, steps in groupby(chosen, lambda pair: _is_shape(pair[0])):
-            if shapes:
-                move = moved_by([(step.name, drawn) for step, drawn in steps], self.size)
-                image, mask = self.backend.warp(image, mask, move, self.ignore_index)
-            else:
-                for step, drawn in steps:
-                    image, mask = self._run(step, image, mask, drawn)
+        if planned.where is not None:
+            where = planned.where if corner == (0, 0) else planned.where.within(*corner)
+            image, mask = self.backend.warp(image, mask, where, self.ignore_index)
+        for step, drawn in planned.chosen:
+            if not _is_shape(step):
+                image, mask = self._run(step, image, mask, drawn)
         return np.ascontiguousarray(image), np.ascontiguousarray(mask)
 
     def _run(self, step: Step | LibraryStep, image: Array, mask: Array, drawn: Drawn) -> tuple[Array, Array]:
@@ -164,8 +210,7 @@ class Augmentation:
         for step in self.every_step:
             if isinstance(step, LibraryStep) and (wrong := step.check(self.size, channels, dtype)):
                 raise UserError(f"{step.key} ({step.name}) {wrong}; remove it with ~{step.key}")
-        words = {1: "grey", 3: "rgb"}
-        reading = reading or Reading(channels=words.get(channels, "native"))
+        reading = reading or reading_of({}, channels)
         for step in own:
             if step.name in STYLES:
                 key, folder = f"{step.key}.folder", step.given["folder"] or self.references

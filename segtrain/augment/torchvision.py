@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as F
 
 from segtrain.augment import colors, fields, filters
 from segtrain.augment.colors import Pixels
-from segtrain.augment.geometry import Move, coordinates
+from segtrain.augment.geometry import Map, Move
 
 
 def tensor(image: Pixels) -> Tensor:
@@ -42,20 +42,20 @@ def grey_or_rgb(image: Pixels, change: Callable[[Tensor], Tensor]) -> Pixels:
     return changed(image, lambda pixels: torch.cat([change(channel[None]) for channel in pixels]))
 
 
-def warp(image: Pixels, mask: Pixels, move: Move, ignore_index: int) -> tuple[Pixels, Pixels]:
+def warp(image: Pixels, mask: Pixels, where: Map, ignore_index: int) -> tuple[Pixels, Pixels]:
     """As geometry.warp, by grid_sample, which torchvision's own affine, perspective and elastic end in."""
-    height, width = image.shape[:2]
-    if move.matrix is not None:
-        points = move.pull(np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float64))
-        axes = points[..., 0], points[..., 1]
+    (height, width), (rows, columns) = image.shape[:2], where.size
+    if where.points is None:
+        grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).astype(np.float64)
+        axes = Move(where.matrix).pull(grid).transpose(2, 0, 1)
     else:
-        axes = coordinates(move, (height, width))
-    x, y = (torch.from_numpy(np.asarray(axis, np.float32)) for axis in axes)
+        axes = np.stack(where.points)
+    x, y = torch.from_numpy(axes.astype(np.float32))
     places = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)[None]
     moved = functional.grid_sample(tensor(image).float()[None], places, "bilinear", "zeros", align_corners=False)[0]
     inside = (x.round() >= 0) & (x.round() < width) & (y.round() >= 0) & (y.round() < height)
-    rows, columns = y.round().long().clamp(0, height - 1), x.round().long().clamp(0, width - 1)
-    ids = torch.from_numpy(np.array(mask))[..., rows, columns]
+    near_y, near_x = y.round().long().clamp(0, height - 1), x.round().long().clamp(0, width - 1)
+    ids = torch.from_numpy(np.array(mask))[..., near_y, near_x]
     ids = torch.where(inside, ids, torch.tensor(ignore_index, dtype=ids.dtype))
     moved = moved.round().to(torch.uint8) if image.dtype == np.uint8 else moved
     return array(moved), ids.numpy()

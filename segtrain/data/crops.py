@@ -70,6 +70,12 @@ class Crops:
         left, width = _inside(crop.left, size[1], self.size[1])
         return Window(top, left, height, width)
 
+    def around(self, crop: Crop, reach: Window, size: tuple[int, int]) -> Window:
+        """The part of an image that lies in a window by the crop's own rows and columns; at least one pixel of it."""
+        top, height = _within(crop.top + reach.top, reach.height, size[0])
+        left, width = _within(crop.left + reach.left, reach.width, size[1])
+        return Window(top, left, height, width)
+
     def fill(self, image: Array, mask: Array, crop: Crop) -> tuple[Array, Array]:
         """What was read of the window as a whole crop: where there is no image, 0 and the ignore index.
 
@@ -122,3 +128,9 @@ def _inside(start: int, image: int, crop: int) -> tuple[int, int]:
     """(start, length) of the part of a crop that lies in the image."""
     first = max(0, start)
     return first, min(image, start + crop) - first
+
+
+def _within(start: int, length: int, image: int) -> tuple[int, int]:
+    """Start and length of the part of a span that lies in the image; of its nearest pixel where none does."""
+    first = min(max(start, 0), image - 1)
+    return first, max(1, min(start + length, image) - first)

@@ -3,23 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segtrain.data.crops import Crops
+from segtrain.data.crops import Crop, Crops
 from segtrain.data.sampler import Key, Part
 from segtrain.data.source import Examples
 from segtrain.seeds import derive
 from segtrain.task import Batch
-from segtrain.windows import Array, Tile
+from segtrain.windows import Array, Tile, Window
+
+Sample = dict[str, Any]
+
+
+class PlannedChange(Protocol):
+    """What a transform does to one sample."""
+
+    @property
+    def reach(self) -> Window:
+        """The window that is looked at, by the crop's own rows and columns; it may lie outside of crop and image."""
+        ...
+
+    @property
+    def ops(self) -> Sequence[str]:
+        """A few words on each thing that is done."""
+        ...
+
+    def __call__(self, image: Array, mask: Array, corner: tuple[int, int] = (0, 0)) -> tuple[Array, Array]:
+        """Do it to the crop, or to what there is of `reach`, whose first pixel lies at this corner of the crop."""
+        ...
+
+
+@runtime_checkable
+class Planning(Protocol):
+    """A transform that decides what it does before the sample is read, and may look beyond the crop."""
+
+    def plan(self, seed: int) -> PlannedChange:
+        """What is done to the sample with this seed."""
+        ...
+
+    def __call__(self, image: Array, mask: Array, seed: int) -> tuple[Array, Array]:
+        """Do it to a crop."""
+        ...
+
 
 # (image [H, W, C], mask [H, W] or [K, H, W], seed) -> the same, changed; equal seeds give equal results
-Transform = Callable[[Array, Array, int], tuple[Array, Array]]
-Sample = dict[str, Any]
+Transform = Callable[[Array, Array, int], tuple[Array, Array]] | Planning
+
+
+class Changed(NamedTuple):
+    """A sample after the transform.
+
+    Args:
+        image: [H, W, C].
+        mask: [(K,) H, W].
+        forced: whether its crop was placed around a pixel of a class.
+        ops: a few words on what was done, where the transform says so.
+    """
+
+    image: Array
+    mask: Array
+    forced: bool
+    ops: Sequence[str] = ()
 
 
 class SegmentationDataset(Dataset[Sample]):
@@ -46,22 +95,43 @@ class SegmentationDataset(Dataset[Sample]):
         return len(self.examples.ids)
 
     def __getitem__(self, key: Key) -> Sample:
-        image, mask, forced = self.read(key)
-        if self.transform is not None:
-            image, mask = self.transform(image, mask, self.transform_seed(key))
-        return {"image": image, "mask": mask, "id": self.examples.ids[key.image], "forced": forced}
+        changed = self.change(key)
+        name = self.examples.ids[key.image]
+        return {"image": changed.image, "mask": changed.mask, "id": name, "forced": changed.forced}
 
     def transform_seed(self, key: Key) -> int:
         """What the transform of a sample depends on."""
         return derive(self.seed, "aug", *key)
 
+    def change(self, key: Key) -> Changed:
+        """A sample after the transform."""
+        seed = self.transform_seed(key)
+        if isinstance(self.transform, Planning) and self.crops is not None:
+            planned, crop = self.transform.plan(seed), self._crop(key, self.crops)
+            if planned.reach != Window(0, 0, *self.crops.size):
+                window = self.crops.around(crop, planned.reach, self.examples.sizes[key.image])
+                corner = window.top - crop.top, window.left - crop.left
+                return Changed(*planned(*self.examples.read(key.image, window), corner), crop.forced, planned.ops)
+            return Changed(*planned(*self._shown(key, crop, self.crops)), crop.forced, planned.ops)
+        image, mask, forced = self.read(key)
+        if self.transform is not None:
+            image, mask = self.transform(image, mask, seed)
+        return Changed(image, mask, forced)
+
     def read(self, key: Key) -> tuple[Array, Array, bool]:
         """A sample before the transform: image, mask, and whether the crop was placed around a pixel of a class."""
         if self.crops is None:
             return *self.examples.read(key.image), False
-        crop = self.crops.choose(self.examples, key.image, derive(self.seed, "crop", *key))
-        window = self.crops.window(crop, self.examples.sizes[key.image])
-        return *self.crops.fill(*self.examples.read(key.image, window), crop), crop.forced
+        crop = self._crop(key, self.crops)
+        return *self._shown(key, crop, self.crops), crop.forced
+
+    def _crop(self, key: Key, crops: Crops) -> Crop:
+        return crops.choose(self.examples, key.image, derive(self.seed, "crop", *key))
+
+    def _shown(self, key: Key, crop: Crop, crops: Crops) -> tuple[Array, Array]:
+        """The crop, whole."""
+        window = crops.window(crop, self.examples.sizes[key.image])
+        return crops.fill(*self.examples.read(key.image, window), crop)
 
 
 class EvaluationDataset(Dataset[Sample]):

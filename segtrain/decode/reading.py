@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,18 @@ class Reading:
     def content(self) -> str:
         """All that the arrays depend on, as text."""
         return f"{self.channels}/{self.value_range}/{self.pages}/{self.orientation}"
+
+
+def reading_of(data: Mapping[str, Any], channels: int) -> Reading:
+    """How the images of a data set are read, by its configuration; drawn ones have no files, only channels.
+
+    Args:
+        data: plain containers.
+        channels: of its images.
+    """
+    if "reader" not in data:
+        return Reading(channels={1: "grey", 3: "rgb"}.get(channels, "native"))
+    return Reading(**{field.name: data[field.name] for field in fields(Reading) if field.name in data})
 
 
 def declared_range(value: Any) -> tuple[float, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from segtrain.checkpoint import KEY, load_checkpoint, load_net
-from segtrain.decode.reading import Reading
+from segtrain.decode.reading import Reading, reading_of
 from segtrain.errors import UserError
 from segtrain.metrics import Threshold, logit_cuts, predict_ids
 from segtrain.models import SegmentationNet, build_model
@@ -139,15 +138,9 @@ def load_predictor(
     net = rebuild_net(stored, task)
     load_net(net, checkpoint, path)
     tiling = stored_tiling(stored, net.stride)
-    return Predictor(net, task, device, precision, threshold, stored_reading(stored), tiling)
-
-
-def stored_reading(stored: dict[str, Any]) -> Reading:
-    """How the images of a checkpoint's training were read; drawn ones have no files, only channels."""
-    data = stored["config"]["data"]
-    if "reader" not in data:
-        return Reading(channels={1: "grey", 3: "rgb"}.get(int(stored["channels"]), "native"))
-    return Reading(**{field.name: data[field.name] for field in fields(Reading) if field.name in data})
+    return Predictor(
+        net, task, device, precision, threshold, reading_of(stored["config"]["data"], int(stored["channels"])), tiling
+    )
 
 
 def stored_tiling(stored: dict[str, Any], stride: int) -> Tiling:

@@ -7,29 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
 
-from segtrain.augment import Traced
 from segtrain.data import SegmentationDataset, collate
-from segtrain.data.datasets import Sample
+from segtrain.data.datasets import Planning, Sample
 from segtrain.data.sampler import Key
 from segtrain.draw import Ids
 from segtrain.task import Batch
 from segtrain.windows import Array
 
 SAME = 0.01  # of the range of values: what rounding to few bits changes
-
-
-@runtime_checkable
-class Tracing(Protocol):
-    """A transform that says what it has done."""
-
-    def trace(self, image: Array, mask: Array, seed: int) -> Traced:
-        """As a call, and what was done."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -55,17 +45,16 @@ class Stages:
 
 def is_traced(dataset: Any) -> bool:
     """Whether it can be told what was done to the samples of a data set."""
-    return isinstance(dataset, SegmentationDataset) and isinstance(dataset.transform, Tracing)
+    return isinstance(dataset, SegmentationDataset) and isinstance(dataset.transform, Planning)
 
 
 def trace_samples(dataset: SegmentationDataset, keys: Iterable[Key]) -> list[Sample]:
     """The samples with these keys, as the data set gives them, with their "original" image and the "ops" applied."""
     samples: list[Sample] = []
     for key in keys:
-        image, mask, forced = dataset.read(key)
-        traced = cast(Tracing, dataset.transform).trace(image, mask, dataset.transform_seed(key))
-        own: Sample = {"image": traced.image, "mask": traced.mask, "id": dataset.examples.ids[key.image]}
-        samples.append(own | {"forced": forced, "original": image, "ops": traced.ops})
+        changed, (original, _, _) = dataset.change(key), dataset.read(key)
+        own: Sample = {"image": changed.image, "mask": changed.mask, "id": dataset.examples.ids[key.image]}
+        samples.append(own | {"forced": changed.forced, "original": original, "ops": changed.ops})
     return samples
 
 

@@ -11,7 +11,7 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from segtrain.augment import geometry, torchvision
-from segtrain.augment.geometry import Move, combine, coordinates, warp
+from segtrain.augment.geometry import Move, combine, coordinates, map_of, warp
 from segtrain.augment.moves import MOVES
 from segtrain.windows import Array
 from tests.augment.samples import SHAPES, always, sample
@@ -57,7 +57,7 @@ def test_each_op_is_looked_up_as_a_slow_one_would(name: str, look_up: Any) -> No
     image, mask = sample(SIZE)
     move = MOVES[name](SIZE, **DRAWN[name])
     exactly = move.pull(points(SIZE)) if move.bend is None else np.stack(coordinates(move, SIZE), axis=-1)
-    moved, ids = look_up(image, mask, move, 255)
+    moved, ids = look_up(image, mask, map_of(move, SIZE), 255)
     wanted, wanted_ids = oracle(image, mask, move, exactly)
     # OpenCV rounds places to 1/32 of a pixel where it has no better code
     assert np.abs(moved - wanted).max() <= 6
@@ -97,7 +97,7 @@ def test_order_is_that_of_the_ops() -> None:
     image[20, 20] = 255
     turned = [MOVES["rotate"]((41, 41), degrees=90.0), MOVES["translate"]((41, 41), x=6.0, y=0.0)]
     for moves, place in ((turned, (20, 26)), (turned[::-1], (14, 20))):
-        moved, _ = warp(image, image[..., 0], combine(moves), 255)
+        moved, _ = warp(image, image[..., 0], map_of(combine(moves), (41, 41)), 255)
         assert tuple(np.argwhere(moved[..., 0] > 200)[0]) == place
 
 
@@ -124,7 +124,7 @@ def test_mirrors_and_quarter_turns_are_exact(size: tuple[int, int]) -> None:
 def test_what_looks_like_a_mirror_but_is_shifted_is_no_mirror() -> None:
     image, mask = sample((40, 40))
     moves = [MOVES["hflip"]((40, 40)), MOVES["translate"]((40, 40), x=3.0, y=0.0)]
-    moved, ids = warp(image, mask, combine(moves), 255)
+    moved, ids = warp(image, mask, map_of(combine(moves), (40, 40)), 255)
     np.testing.assert_array_equal(moved[:, 3:], image[:, ::-1][:, :-3])
     assert (ids[:, :3] == 255).all()
 

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from scipy.linalg import sqrtm
 from skimage.exposure import match_histograms
 
 from segtrain.augment import style
+from segtrain.build import build_augmentation_of, open_source
+from segtrain.cli.compose import compose
 from segtrain.decode.reading import Reading
 from segtrain.errors import UserError
 from tests.augment.samples import CHANNELS, DTYPES, STYLE, preset, sample
@@ -154,3 +157,17 @@ def test_bad_references(tmp_path: Path) -> None:
             preset("style", references=str(tmp_path / folder)).check(channels)
     with pytest.raises(UserError, match=r"aug.train.fourier.folder \(or aug.references\) must be a folder"):
         preset("style", references=None).check(3)
+
+
+def test_references_are_read_like_the_training_images(tmp_path: Path) -> None:
+    """12 bits in files of 16, with their range said: white stays white."""
+    for split in ("train", "val"):
+        for kind, white in (("images", 4095), ("masks", 1)):
+            (tmp_path / "data" / kind / split).mkdir(parents=True)
+            pixels = np.full((40, 40), white, np.uint16 if kind == "images" else np.uint8)
+            tifffile.imwrite(tmp_path / "data" / kind / split / "a.tif", pixels)
+    words = [f"data.root={tmp_path / 'data'}", "data.channels=grey", "data.value_range=4095", "task=binary", "crop=32"]
+    references = f"aug.references={tmp_path / 'data' / 'images'}"
+    config = compose("train", ["data=folder", *words, "aug=style", references, f"output_dir={tmp_path}"])[0]
+    augmentation = build_augmentation_of(config, open_source(config))
+    assert {image.max() for kept in augmentation._styles.values() for image in kept.images} == {1.0}

@@ -165,6 +165,7 @@ def test_references_are_read_like_the_training_images(tmp_path: Path) -> None:
         for kind, white in (("images", 4095), ("masks", 1)):
             (tmp_path / "data" / kind / split).mkdir(parents=True)
             pixels = np.full((40, 40), white, np.uint16 if kind == "images" else np.uint8)
+            pixels[:4] = 0 if kind == "masks" else white
             tifffile.imwrite(tmp_path / "data" / kind / split / "a.tif", pixels)
     words = [f"data.root={tmp_path / 'data'}", "data.channels=grey", "data.value_range=4095", "task=binary", "crop=32"]
     references = f"aug.references={tmp_path / 'data' / 'images'}"

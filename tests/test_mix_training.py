@@ -7,15 +7,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 from segtrain import mixed
+from segtrain.assemble import Request, assemble
 from segtrain.augment import build_augmentation
 from segtrain.augment.mixing import build_mixing
 from segtrain.cli import main
+from segtrain.cli.compose import compose
 from segtrain.data import SegmentationDataset, collate
 from segtrain.data.sampler import Key
 from segtrain.data.synthetic import SyntheticData
@@ -263,3 +267,22 @@ def test_wrong_settings_are_found_at_the_start(
     assert said in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_evaluation_is_neither_augmented_nor_mixed(tmp_path: Path) -> None:
+    """Validation and test see each image as its file holds it, whatever training does; so does prediction."""
+    root = tiny.make_folder(tmp_path / "data", sizes=((32, 32), (41, 37)))
+    words = [*tiny.folder(root), *tiny.FAST, "aug=heavy", "mix=mixup", "mix.p=1", f"output_dir={tmp_path / 'out'}"]
+    data = assemble(Request(*compose("train", words))).data
+    for split, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
+        seen = set()
+        for batch in loader:
+            batch = data.on_after_batch_transfer(batch, 0)
+            assert batch["image"].dtype == torch.uint8
+            for name, image, mask in zip(batch["id"], batch["image"], batch["mask"], strict=True):
+                with Image.open(root / "images" / split / f"{name}.png") as stored:
+                    np.testing.assert_array_equal(image.permute(1, 2, 0), np.asarray(stored))
+                with Image.open(root / "masks" / split / f"{name}.png") as stored:
+                    np.testing.assert_array_equal(mask, np.asarray(stored) // 255)
+                seen.add(name)
+        assert len(seen) == len(list((root / "images" / split).iterdir()))

@@ -17,7 +17,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from segtrain import callbacks as cb
@@ -125,6 +125,7 @@ def evaluate(request: Request) -> dict[str, float]:
     folder, checkpoint = find_run(str(config.run), Path(config.output_dir))
     if "encoder_weights" in config.model:
         config.model.encoder_weights = None  # all weights are the checkpoint's: nothing to download
+    not_changed(config)
     parts = assemble(replace(request, config=config))
     trained, given = Task(**load_checkpoint(checkpoint)[KEY]["task"]), parts.source.task
     if (trained.mode, trained.names) != (given.mode, given.names):
@@ -171,6 +172,16 @@ def _trainer(
     # a run that was stopped early has only its test left
     epochs = resume.epochs if resume is not None and resume.trained(plain(config)) else config.epochs
     return build_trainer(plain(config.trainer), epochs, around, [logger], config.deterministic), speed, stop
+
+
+def not_changed(config: DictConfig) -> None:
+    """Take augmentation and mixing out of a configuration that evaluates: what they need may be gone."""
+    for group, key, value in (("aug", "train", {}), ("aug", "policy", None), ("mix", "kind", "none")):
+        if key in config.get(group, {}):
+            config[group][key] = value
+    if "mix" in config:
+        kept = ("_target_", "kind")
+        config.mix = {name: config.mix[name] for name in kept if name in config.mix}
 
 
 def _describe(trainer: Trainer, parts: Parts, resume: Resume | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -286,3 +287,13 @@ def test_evaluation_is_neither_augmented_nor_mixed(tmp_path: Path) -> None:
                     np.testing.assert_array_equal(mask, np.asarray(stored) // 255)
                 seen.add(name)
         assert len(seen) == len(list((root / "images" / split).iterdir()))
+
+
+def test_evaluation_needs_nothing_that_only_training_needed(tmp_path: Path) -> None:
+    """The references of style are gone."""
+    root = tiny.make_folder(tmp_path / "data")
+    others = tiny.make_folder(tmp_path / "others")
+    words = ["aug=style", f"aug.references={others / 'images'}", "mix=copy_paste", "mix.bank=4"]
+    run = tiny.train(tmp_path / "out", *words, data=tiny.folder(root))
+    shutil.rmtree(others)
+    assert main(["evaluate", f"run={run.folder}", f"output={tmp_path / 'scores'}"]) == 0

@@ -33,6 +33,10 @@ class Backend:
     warp: Warp
     library_op: BuildOp
 
+    def __reduce__(self) -> tuple[Callable[[str], Backend], tuple[str]]:
+        """To loading processes that are started anew it goes by its name."""
+        return find_backend, (self.name,)
+
 
 def albumentations() -> Backend:
     """OpenCV, which Albumentations is built on, and all classes of Albumentations."""

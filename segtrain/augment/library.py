@@ -12,6 +12,7 @@ import inspect
 import random
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,14 +50,15 @@ def albumentations_op(key: str, name: str, arguments: Mapping[str, Any], ignore_
         arguments.setdefault("fill_mask", ignore_index)
     compose = A.Compose([_make(key, classes[name], known, {**arguments, "p": 1.0})])
 
-    def run(image: Array, mask: Array, seed: int) -> tuple[Array, Array]:
-        # two generators, as the library wants; set_random_seed would give all nested ops the same stream
-        compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        target = "masks" if mask.ndim == 3 else "mask"  # as channels of one mask, only the first would be filled
-        result = compose(image=image, **{target: mask})
-        return result["image"], np.asarray(result[target])
+    return partial(_run_albumentations, compose), issubclass(classes[name], A.ImageOnlyTransform)
 
-    return run, issubclass(classes[name], A.ImageOnlyTransform)
+
+def _run_albumentations(compose: Any, image: Array, mask: Array, seed: int) -> tuple[Array, Array]:
+    # two generators, as the library wants; set_random_seed would give all nested ops the same stream
+    compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+    target = "masks" if mask.ndim == 3 else "mask"  # as channels of one mask, only the first would be filled
+    result = compose(image=image, **{target: mask})
+    return result["image"], np.asarray(result[target])
 
 
 def torchvision_op(key: str, name: str, arguments: Mapping[str, Any], ignore_index: int) -> tuple[Run, bool]:
@@ -72,16 +74,17 @@ def torchvision_op(key: str, name: str, arguments: Mapping[str, Any], ignore_ind
         arguments["fill"] = {tv_tensors.Image: arguments.get("fill", 0), tv_tensors.Mask: ignore_index}
     if "p" in known:
         arguments["p"] = 1.0
-    transform = _make(key, classes[name], known, arguments)
+    return partial(_run_torchvision, _make(key, classes[name], known, arguments)), False
 
-    def run(image: Array, mask: Array, seed: int) -> tuple[Array, Array]:
-        pixels = tv_tensors.Image(torch.from_numpy(np.array(image)).permute(2, 0, 1))
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            changed, moved = transform(pixels, tv_tensors.Mask(torch.from_numpy(np.array(mask))))
-        return changed.permute(1, 2, 0).numpy(), moved.numpy()
 
-    return run, False
+def _run_torchvision(transform: Any, image: Array, mask: Array, seed: int) -> tuple[Array, Array]:
+    from torchvision import tv_tensors
+
+    pixels = tv_tensors.Image(torch.from_numpy(np.array(image)).permute(2, 0, 1))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        changed, moved = transform(pixels, tv_tensors.Mask(torch.from_numpy(np.array(mask))))
+    return changed.permute(1, 2, 0).numpy(), moved.numpy()
 
 
 def _make(key: str, kind: type[Any], known: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from itertools import product
 from typing import Any
@@ -391,3 +392,15 @@ def test_library_ops_that_change_what_must_stay_are_named(backend: str, op: Mapp
 
 def test_nothing_to_do() -> None:
     assert build_augmentation(None, ODD, IGNORE).steps == []
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_loading_processes_that_are_started_anew_get_the_same(backend: str) -> None:
+    ops: dict[str, Any] = {op: {"op": op} for op in [*SHAPES, *HOLES, *PIXELS] if has(backend, op)}
+    ops |= {op: {"op": op, **ARGUMENTS.get(op, {})} for op in LIBRARY[backend][:3]}
+    policy = {"number": 2, "ops": {"a": {"op": "hflip"}, "b": {"op": "gamma"}}}
+    first = build_augmentation({name: {**op, "p": 0.3} for name, op in ops.items()}, ODD, IGNORE, backend, policy)
+    second = pickle.loads(pickle.dumps(first))
+    for seed in range(5):
+        for one, other in zip(first(*sample(), seed), second(*sample(), seed), strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 BUILDERS = {
     "segtrain.augment.build_augmentation",
-    "segtrain.augment.mixing.build_mixing",
+    "segtrain.mixing.build_mixing",
     "segtrain.layouts.cityscapes.CityscapesLayout",
     "segtrain.layouts.coco.CocoLayout",
     "segtrain.data.files.FileData",

@@ -11,8 +11,6 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from segtrain import checks
-from segtrain.augment.bank import Bank
-from segtrain.augment.mixing import Mixing
 from segtrain.data import DataSource, EvaluationBatches, EvaluationDataset, ResumableSampler, collate
 from segtrain.data.datasets import Transform
 from segtrain.data.plan import EpochPlan, plan_training
@@ -20,6 +18,8 @@ from segtrain.data.training import drops_last, training_order, training_set
 from segtrain.errors import UserError
 from segtrain.loading import choose_workers, usable_cores
 from segtrain.mixed import make_bank, mix_step
+from segtrain.mixing import Mixing
+from segtrain.mixing.bank import Bank
 from segtrain.seeds import derive
 from segtrain.task import Batch
 from segtrain.windows import Tiling

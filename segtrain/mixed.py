@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from segtrain.augment.bank import Bank, build_bank
-from segtrain.augment.mixing import Mixing
-from segtrain.augment.pasting import CopyPaste
 from segtrain.data import DataSource
 from segtrain.data.bank import bank_crops
 from segtrain.data.datasets import Transform
+from segtrain.mixing import Mixing
+from segtrain.mixing.bank import Bank, build_bank
+from segtrain.mixing.pasting import CopyPaste
 from segtrain.seeds import derive
 from segtrain.task import Batch
 

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "segtrain"
 LAYERS = {
     "errors": 0, "bits": 0, "checks": 0.02, "windows": 0.05, "task": 0.1, "seeds": 0.1, "lock": 0.1, "draw": 0.2,
     "runs": 0.2, "decode": 0.3,
-    "losses": 1, "contract": 1.1, "metrics": 1, "models": 1, "data": 1, "augment": 1, "optim": 1,
+    "losses": 1, "contract": 1.1, "metrics": 1, "models": 1, "data": 1, "augment": 1, "mixing": 1, "optim": 1,
     "layouts": 1.1, "audit": 1.1, "preview": 1.2, "mixed": 1.2,
     "loading": 0, "checkpoint": 2, "module": 2.1, "datamodule": 2.1, "trainer": 2.1, "callbacks": 2.2,
     "inference": 3, "console": 3, "record": 3, "resume": 3,

@@ -18,7 +18,6 @@ from torch.testing import assert_close
 from segtrain import mixed
 from segtrain.assemble import Request, assemble
 from segtrain.augment import build_augmentation
-from segtrain.augment.mixing import build_mixing
 from segtrain.cli import main
 from segtrain.cli.compose import compose
 from segtrain.data import SegmentationDataset, collate
@@ -26,6 +25,7 @@ from segtrain.data.sampler import Key
 from segtrain.data.synthetic import SyntheticData
 from segtrain.datamodule import SegmentationDataModule
 from segtrain.losses import Combo, build_loss
+from segtrain.mixing import build_mixing
 from segtrain.module import SegmentationModule
 from segtrain.optim import Optim
 from segtrain.runs import Run, find_latest, read_run

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from segtrain import checks
-from segtrain.augment.bank import Bank
-from segtrain.augment.plan import Canvas, Flags, Ints, Plan
 from segtrain.errors import UserError
+from segtrain.mixing.bank import Bank
+from segtrain.mixing.plan import Canvas, Flags, Ints, Plan
 from segtrain.task import ClassStats, Task
 
 

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from segtrain import checks
-from segtrain.augment.bank import Bank
-from segtrain.augment.kinds import ClassMix, CutMix, MixUp, Mosaic
-from segtrain.augment.pasting import CopyPaste
-from segtrain.augment.plan import Canvas, Kind, carry_out
+from segtrain.mixing.bank import Bank
+from segtrain.mixing.kinds import ClassMix, CutMix, MixUp, Mosaic
+from segtrain.mixing.pasting import CopyPaste
+from segtrain.mixing.plan import Canvas, Kind, carry_out
 from segtrain.task import Batch, ClassStats, Task
 
 NONE = "none"

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing import assert_close
 
-from segtrain.augment.bank import Bank, build_bank
-from segtrain.augment.kinds import partners
-from segtrain.augment.mixing import KINDS, Mixing, build_mixing
-from segtrain.augment.plan import Canvas, Plan, carry_out
 from segtrain.contract.waiting import NoSync, without_data
 from segtrain.errors import UserError
+from segtrain.mixing import KINDS, Mixing, build_mixing
+from segtrain.mixing.bank import Bank, build_bank
+from segtrain.mixing.kinds import partners
+from segtrain.mixing.plan import Canvas, Plan, carry_out
 from segtrain.task import Batch, ClassStats, Task
 from tests.conftest import STATS, TASKS, generator, make_target
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from segtrain import checks
-from segtrain.augment.plan import Canvas, Flags, Ints, Plan, partners
 from segtrain.errors import UserError
+from segtrain.mixing.plan import Canvas, Flags, Ints, Plan, partners
 from segtrain.task import Task, valid_mask
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from segtrain.augment.bank import Bank
+from segtrain.mixing.bank import Bank
 from segtrain.task import Batch, Second
 
 Ints = npt.NDArray[np.int64]

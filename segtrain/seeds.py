@@ -12,11 +12,21 @@ import hashlib
 
 import torch
 
+MASK = (1 << 64) - 1
+
 
 def derive(*parts: int | str) -> int:
     """A seed in [0, 2^63) from the parts; the same on every machine and Python (unlike hash())."""
     text = "/".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def scrambled(number: int) -> int:
+    """64 bits that look random, of 64 bits; a fiftieth of the time of derive (SplitMix64, Steele et al. 2014)."""
+    number = (number + 0x9E3779B97F4A7C15) & MASK
+    number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & MASK
+    return number ^ (number >> 31)
 
 
 def seed_torch(seed: int) -> None:

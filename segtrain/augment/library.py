@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import random
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -22,6 +23,10 @@ from segtrain import checks
 from segtrain.errors import UserError
 from segtrain.windows import Array
 
+# arguments of Albumentations that would write other labels into masks
+CHOOSING = {"Compose", "OneOf", "OneOrOther", "RandomApply", "RandomChoice", "RandomOrder", "SelectiveChannelTransform"}
+CHOOSING |= {"Sequential", "SomeOf"}
+MASKS_OWN = {"fill_mask", "mask_drop_value", "mask_fill_value", "mask_interpolation"}
 Run = Callable[[Array, Array, int], tuple[Array, Array]]  # image, mask, seed -> the same, changed
 
 
@@ -43,9 +48,14 @@ def albumentations_op(key: str, name: str, arguments: Mapping[str, Any], ignore_
     import albumentations as A
 
     classes = {n: c for n, c in vars(A).items() if inspect.isclass(c) and issubclass(c, A.BasicTransform)}
-    checks.choice(f"{key}.op", name, classes)
+    _known(key, name, classes, "Albumentations")
     known = inspect.signature(classes[name]).parameters
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
+    for argument in MASKS_OWN & arguments.keys():
+        raise UserError(
+            f"{key} ({name}): leave out {argument}; masks are looked up at the nearest pixel, and what is uncovered is "
+            "ignored, so that labels stay what they are"
+        )
     if "border_mode" in known and "fill_mask" in known:
         arguments.setdefault("fill_mask", ignore_index)
     compose = A.Compose([_make(key, classes[name], known, {**arguments, "p": 1.0})])
@@ -67,7 +77,7 @@ def torchvision_op(key: str, name: str, arguments: Mapping[str, Any], ignore_ind
     from torchvision.transforms import v2
 
     classes = {n: c for n, c in vars(v2).items() if inspect.isclass(c) and issubclass(c, v2.Transform)}
-    checks.choice(f"{key}.op", name, classes)
+    _known(key, name, classes, "torchvision.transforms.v2")
     known = inspect.signature(classes[name]).parameters
     arguments = dict(arguments)
     if "fill" in known:
@@ -87,6 +97,15 @@ def _run_torchvision(transform: Any, image: Array, mask: Array, seed: int) -> tu
     return changed.permute(1, 2, 0).numpy(), moved.numpy()
 
 
+def _known(key: str, name: str, classes: Mapping[str, Any], library: str) -> None:
+    """Refuse a class that the library does not have, or that chooses among others."""
+    if name in CHOOSING:
+        raise UserError(f"{key}.op={name}: to choose among ops is what aug.policy is for, as in aug=randaugment")
+    if name not in classes:
+        near = checks.did_you_mean(name, classes)
+        raise UserError(f"{key}.op={name}: {library} has no such class{near}; `segtrain ls ops` lists our own ops")
+
+
 def _make(key: str, kind: type[Any], known: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:
     for argument in arguments:
         checks.choice(f"{key} ({kind.__name__}): each argument", argument, known)
@@ -95,5 +114,10 @@ def _make(key: str, kind: type[Any], known: Mapping[str, Any], arguments: Mappin
             warnings.simplefilter("error", UserWarning)
             return kind(**arguments)
     except (ValueError, TypeError, UserWarning) as error:
-        message = " ".join(str(error).split())[:300]
-        raise UserError(f"{key} ({kind.__name__}): {message}") from error
+        raise UserError(f"{key} ({kind.__name__}): {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    """What a library says is wrong, without what is for its developers."""
+    text = re.sub(r"\[type=.*?\]|For further information visit \S+|\d+ validation errors? for \w+", " ", str(error))
+    return " ".join(text.split())[:300]

@@ -30,7 +30,10 @@ from segtrain.augment.steps import LibraryStep, OpConfig, Step, build_step
 from segtrain.augment.style import STYLES, References
 from segtrain.decode.reading import Reading, reading_of
 from segtrain.errors import UserError
+from segtrain.seeds import derive, scrambled
 from segtrain.windows import Array, Window
+
+WORD = 1 << 64  # of scrambled
 
 
 class Traced(NamedTuple):
@@ -122,8 +125,12 @@ class Augmentation:
             build_step(f"aug.train.{name}", config, self.backend, ignore_index) for name, config in train.items()
         ]
         self.policy = None if policy is None else build_policy(policy, self.backend, ignore_index)
+        self._refuse_lacking()
         self.references = references
+        if references is not None and not any(step.name in STYLES for step in self.every_step):
+            raise UserError(f"aug.references={references}: no op takes a style; add one, as in aug=light+style")
         self._styles: dict[str, References] = {}
+        self._salted = [(step, derive("op", step.key)) for step in self.steps]
 
     def __call__(self, image: Array, mask: Array, seed: int) -> tuple[Array, Array]:
         """Transform one sample.
@@ -150,14 +157,14 @@ class Augmentation:
         return Planned(self, chosen, map_of(moved_by(moves, self.size), self.size) if moves else None)
 
     def _choose(self, seed: int) -> list[Chosen]:
-        """What is applied, in this order. Each op has its own stream: those before it change nothing for it."""
-        random, chosen = Random(seed), []
-        for step in self.steps:
-            coin, stream = random.random(), random.getrandbits(62)
-            if coin < step.p:
-                chosen.append((step, step.draw(Random(stream))))
+        """What is applied, in this order. An op's draws follow from its key: others beside it change nothing for it."""
+        base, chosen = scrambled(seed), []
+        for step, salt in self._salted:
+            stream = scrambled(base ^ salt)
+            if stream < step.p * WORD:
+                chosen.append((step, step.draw(Random(scrambled(stream)))))
         if self.policy is not None:
-            chosen += self.policy.choose(random)
+            chosen += self.policy.choose(Random(base))
         # a library's shapes come after our own, which look beyond the crop
         return sorted(chosen, key=lambda pair: (pair[0].stage, isinstance(pair[0], LibraryStep)))
 
@@ -208,24 +215,43 @@ class Augmentation:
             if such:
                 raise UserError(self._refusal(such, trouble, f"{channels} channels of {dtype}"))
         for step in self.every_step:
-            if isinstance(step, LibraryStep) and (wrong := step.check(self.size, channels, dtype)):
+            if isinstance(step, LibraryStep) and (wrong := step.check(self.size, channels, dtype, self.ignore_index)):
                 raise UserError(f"{step.key} ({step.name}) {wrong}; remove it with ~{step.key}")
         reading = reading or reading_of({}, channels)
         for step in own:
             if step.name in STYLES:
-                key, folder = f"{step.key}.folder", step.given["folder"] or self.references
+                own_folder = step.given["folder"]
+                key, folder = (f"{step.key}.folder", own_folder) if own_folder else ("aug.references", self.references)
                 if folder is None:
-                    raise UserError(f"{key} (or aug.references) must be a folder of reference images; give one")
+                    raise UserError(f"{key} must be a folder of reference images, for {step.key}; give one")
                 self._styles[step.key] = References(key, folder, self.size, reading, channels, dtype)
+
+    def _refuse_lacking(self) -> None:
+        """Name all ops that the backend has not."""
+        has = {*self.backend.pixels, *STYLES}
+        own = [step for step in self.every_step if isinstance(step, Step)]
+        lacking = [step for step in own if step.stage is Stage.PIXEL and step.name not in has]
+        if lacking:
+            named = ", ".join(f"{step.key} ({step.name})" for step in lacking)
+            how = f"{removal(lacking)}, or use another aug.backend"
+            raise UserError(f"aug.backend={self.backend.name} does not have {named}; {how}")
 
     def _refusal(self, steps: Sequence[Step], needed: str, images: str) -> str:
         """One sentence on all ops that need the same."""
-        named = ", ".join(f"{step.key} ({step.name})" for step in steps)
+        in_policy = {step.name: None for step in steps if step.key.startswith("aug.policy")}
+        keys = [f"{step.key} ({step.name})" for step in steps if step.name not in in_policy]
+        named = ", ".join([*keys, *([f"aug.policy ({', '.join(in_policy)})"] if in_policy else [])])
         has = f"crop is {list(self.size)}" if "crop" in needed else f"the images have {images}"
-        instead = {step.name: step.op.instead for step in steps if step.op.instead}
+        instead = {step.name: step.op.instead for step in steps if step.op.instead and not in_policy}
         other = "; ".join(f"instead of {name} use {word}" for name, word in instead.items())
-        removed = " ".join(f"~{step.key}" for step in steps)
-        return f"{named}: {needed} needed, and {has}; remove with {removed}" + (f", or {other}" if other else "")
+        return f"{named}: {needed} needed, and {has}; {removal(steps)}" + (f", or {other}" if other else "")
+
+
+def removal(steps: Sequence[Step]) -> str:
+    """How to do without some ops."""
+    if any(step.key.startswith("aug.policy") for step in steps):
+        return "choose another aug, such as light, medium or grey"
+    return "remove with " + " ".join(f"~{step.key}" for step in steps)
 
 
 def _is_shape(step: Step | LibraryStep) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
@@ -18,7 +19,6 @@ from segtrain.errors import UserError
 
 OpConfig = Mapping[str, Any]
 TRIALS = 8  # of a class of a library at start: those that turn swap height and width in half of them
-STYLE = ("fourier", "histogram", "distribution")
 
 
 @dataclass(frozen=True)
@@ -87,18 +87,25 @@ class LibraryStep:
         """Its name."""
         return self.name
 
-    def check(self, size: tuple[int, int], channels: int, dtype: str) -> str:
+    def check(self, size: tuple[int, int], channels: int, dtype: str, ignore_index: int) -> str:
         """Try it on a blank crop; what is wrong, or nothing."""
-        blank = np.zeros((*size, channels), dtype), np.zeros(size, np.uint8)
+        blank = np.zeros((*size, channels), dtype)
+        # all of one label, of another, and both side by side: between them no third one may arise
+        masks = np.zeros((3, *size), np.result_type(np.uint8, np.min_scalar_type(ignore_index)))
+        masks[1], masks[2, :, ::2] = 1, 2
         try:
-            tried = [self.run(*blank, seed) for seed in range(TRIALS)]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what the library may do in the future
+                tried = [(mask, *self.run(blank, mask, seed)) for mask in masks for seed in range(TRIALS)]
         except Exception as error:  # of any kind: it is the library's own word for what it cannot do
             return f"cannot work on images of {channels} channels, {dtype} ({' '.join(str(error).split())})"
-        for image, mask in tried:
+        for given, image, mask in tried:
             if image.shape[:2] != size or mask.shape != size:
                 return f"makes {image.shape[:2]} of a crop of {size} pixels, and crops must keep their size"
-            if image.shape != blank[0].shape or image.dtype != dtype or mask.dtype != np.uint8:
+            if image.shape != blank.shape or image.dtype != dtype or mask.dtype != given.dtype:
                 return f"makes {image.shape[2]} channels of {image.dtype} of images of {channels} channels, {dtype}"
+            if others := set(np.unique(mask).tolist()) - {*np.unique(given).tolist(), ignore_index}:
+                return f"writes {sorted(others)} into masks of {np.unique(given).tolist()}, and labels must stay"
         return ""
 
 
@@ -121,11 +128,10 @@ def build_step(key: str, config: Any, backend: Backend, ignore_index: int) -> St
     if name[:1].isupper():
         run, keeps_masks = backend.library_op(key, name, parameters, ignore_index)
         return LibraryStep(key, name, p, Stage.PIXEL if keeps_masks else Stage.SHAPE, run)
-    op = OPS[checks.choice(f"{key}.op", name, OPS)]
-    if op.stage is Stage.PIXEL and name not in STYLE and name not in backend.pixels:
-        raise UserError(
-            f"{key} ({name}) is not in aug.backend={backend.name}; remove it with ~{key}, or use another aug.backend"
-        )
+    if name not in OPS:
+        near = checks.did_you_mean(name, OPS)
+        raise UserError(f"{key}.op={name}: no such op{near}; `segtrain ls ops` lists them")
+    op = OPS[name]
     for parameter in parameters:
         checks.choice(f"{key} ({name}): each parameter", parameter, ("p", *op.parameters))
     given = {k: kind.parse(f"{key}.{k}", parameters.get(k, kind.default)) for k, kind in op.parameters.items()}

@@ -42,7 +42,7 @@ class References:
     def __init__(self, key: str, folder: str, size: Size, reading: Reading, channels: int, dtype: str) -> None:
         root = Path(folder).expanduser()
         if not root.is_dir():
-            raise UserError(f"{key}={folder}: no such folder")
+            raise UserError(f"{key}={folder}: {'a file; name its folder' if root.is_file() else 'no such folder'}")
         files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
         if not files:
             raise UserError(
@@ -61,7 +61,7 @@ def _read(key: str, file: Path, reading: Reading, channels: int, dtype: str) -> 
     if (image.shape[2], image.dtype) != (channels, np.dtype(dtype)):
         raise UserError(
             f"{key}: {file} has {image.shape[2]} channels, {image.dtype}, and the training images {channels}, {dtype}; "
-            "references must be like them"
+            "take references of the same kind, or read both alike (data.channels=rgb or grey)"
         )
     return image
 

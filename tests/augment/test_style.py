@@ -148,14 +148,19 @@ def test_bad_references(tmp_path: Path) -> None:
     (tmp_path / "broken" / "a.png").write_bytes(b"no image")
     write(tmp_path / "two", 1, channels=3)
     for folder, channels, says in (
-        ("missing", 3, r"aug.train.fourier.folder=.*missing: no such folder"),
-        ("empty", 3, r"aug.train.fourier.folder=.*empty: no images in it \(.bmp, .*name a folder that has some"),
+        ("missing", 3, r"aug.references=.*missing: no such folder"),
+        ("empty", 3, r"aug.references=.*empty: no images in it \(.bmp, .*name a folder that has some"),
         ("broken", 3, r"a.png"),
-        ("two", 6, r"two/0.png has 3 channels, uint8, and the training images 6, uint8; references must be like them"),
+        ("two/0.png", 3, r"aug.references=.*0.png: a file; name its folder"),
+        (
+            "two",
+            6,
+            r"two/0.png has 3 channels, uint8, and the training images 6, uint8; take references",
+        ),
     ):
         with pytest.raises(UserError, match=says):
             preset("style", references=str(tmp_path / folder)).check(channels)
-    with pytest.raises(UserError, match=r"aug.train.fourier.folder \(or aug.references\) must be a folder"):
+    with pytest.raises(UserError, match=r"aug.references must be a folder of reference images, for aug.train.f"):
         preset("style", references=None).check(3)
 
 
@@ -172,3 +177,8 @@ def test_references_are_read_like_the_training_images(tmp_path: Path) -> None:
     config = compose("train", ["data=folder", *words, "aug=style", references, f"output_dir={tmp_path}"])[0]
     augmentation = build_augmentation_of(config, open_source(config))
     assert {image.max() for kept in augmentation._styles.values() for image in kept.images} == {1.0}
+
+
+def test_references_without_an_op_that_takes_them() -> None:
+    with pytest.raises(UserError, match=r"aug.references=here: no op takes a style; add one, as in aug=light\+style"):
+        preset("light", references="here")

@@ -16,6 +16,7 @@ from segtrain.build import (
     build,
     build_augmentation_of,
     build_loss_of,
+    build_mixing_of,
     open_source,
     plain,
     plain_fields,
@@ -150,7 +151,7 @@ def _datamodule(
 ) -> SegmentationDataModule:
     augmentation = build_augmentation_of(config, source, allow)
     pinned = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
-    mixing = build(config.mix, "mix", allow)
+    mixing = build_mixing_of(config, allow)
     batches = (config.batch_size, augmentation.size, config.num_workers, pinned)
     return SegmentationDataModule(source, augmentation, config.seed, *batches, tiling, mixing)
 

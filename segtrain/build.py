@@ -21,6 +21,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from segtrain.audit.diagnose import Choice, choose_loss
 from segtrain.decode.reading import reading_of
 from segtrain.errors import UserError
+from segtrain.mixing import Mixing
 from segtrain.task import ClassStats, Task
 
 if TYPE_CHECKING:
@@ -124,6 +125,24 @@ def build_augmentation_of(config: DictConfig, source: DataSource, allow: Iterabl
     augmentation: Augmentation = build(config.aug, "aug", allow)
     augmentation.check(source.channels, source.dtype, reading_of(plain(config.data), source.channels))
     return augmentation
+
+
+def build_mixing_of(config: DictConfig, allow: Iterable[str] = ()) -> Mixing | None:
+    """Build the mixing of a configuration.
+
+    Raises:
+        UserError: whatever `build` refuses, or settings with which nothing would ever be mixed.
+    """
+    mixing: Mixing | None = build(config.mix, "mix", allow)
+    if isinstance(mixing, Mixing):
+        if mixing.off_epochs >= config.epochs:
+            raise UserError(f"mix.off_epochs={mixing.off_epochs}, but there are {config.epochs} epochs; none is mixed")
+        if config.batch_size < mixing.kind.least:
+            raise UserError(
+                f"mix={config.mix.kind} needs batches of {mixing.kind.least} or more images, and batch_size is "
+                f"{config.batch_size}; raise it, or choose mix=none or mix=copy_paste"
+            )
+    return mixing
 
 
 def settle_loss(config: DictConfig, task: Task, stats: ClassStats) -> Choice | None:

@@ -42,14 +42,14 @@ def colorize(ids: Ids, task: Task) -> Picture:
 
 
 def overlay(image: Picture, ids: Ids, task: Task, strength: float = 0.5) -> Picture:
-    """Class colours blended over an RGB image, [H, W, 3]; binary background stays as it is."""
+    """Class colours blended over an RGB image, [H, W, 3]; a class that is black, such as the background, leaves it."""
     picture = np.empty_like(image)
     rows = max(1, BAND // image.shape[1])
     for top in range(0, len(image), rows):
         below = image[top : top + rows]
         colors = colorize(ids[..., top : top + rows, :], task)
         blended = (below * (1 - strength) + colors * strength).astype(np.uint8)
-        plain = ~colors.any(-1, keepdims=True) if task.mode != "multiclass" else np.zeros((*below.shape[:2], 1), bool)
+        plain = ~colors.any(-1, keepdims=True)  # a black class would look like a darker image
         picture[top : top + rows] = np.where(plain, below, blended)
     return picture
 

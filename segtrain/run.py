@@ -176,12 +176,11 @@ def _trainer(
 
 def not_changed(config: DictConfig) -> None:
     """Take augmentation and mixing out of a configuration that evaluates: what they need may be gone."""
-    for group, key, value in (("aug", "train", {}), ("aug", "policy", None), ("mix", "kind", "none")):
-        if key in config.get(group, {}):
-            config[group][key] = value
-    if "mix" in config:
-        kept = ("_target_", "kind")
-        config.mix = {name: config.mix[name] for name in kept if name in config.mix}
+    for key in ("train", "policy", "references"):
+        if key in config.aug:
+            config.aug[key] = None
+    if "kind" in config.mix:
+        config.mix = {"_target_": config.mix["_target_"], "kind": "none"}
 
 
 def _describe(trainer: Trainer, parts: Parts, resume: Resume | None) -> None:

@@ -108,6 +108,18 @@ def test_augmentations_add_up(word: str) -> None:
     [
         ("aug=ligt+noise", "aug=ligt: no such option - did you mean light?"),
         ("aug=[]", "aug=[]: no option; aug has: "),
+        ("aug=light+", "aug=light+: no such option - did you mean light?"),
+        (
+            "aug=randaugment+trivialaugment",
+            "and trivialaugment are policies, and there can be one at a time",
+        ),
+        ("aug.train={}", "it would be merged with the ops that are there; remove one with ~aug.train.NAME"),
+        ("aug.train=[HorizontalFlip]", "add one with +aug.train.NAME='{op: hflip, p: .5}', or choose aug=none"),
+        ("~aug.train", "remove ops by their names, as in ~aug.train.fog, or choose aug=none"),
+        ("aug.train.affine={op: affine}", "write one setting each, as in aug.train.affine.p=1"),
+        ("~aug.train.fog", "aug.train has no fog; it has affine, brightness, contrast, hflip"),
+        ("aug.train.hflp.p=1", "aug.train has no hflp - did you mean hflip?; it has affine"),
+        ("aug.references=here", "what is chosen of aug has no references; add style to it, as in aug=light+style"),
         ("loss=[dice,focal]", "loss takes one option; several, with -m, are written loss=a,b"),
         ("aug=style", "aug.references has no value yet; add aug.references="),
     ],

@@ -88,10 +88,12 @@ def test_a_training_goes_on_in_the_middle_of_an_epoch_as_if_nothing_had_happened
 
 def test_the_last_epochs_are_trained_without(tmp_path: Path) -> None:
     never = tiny.train(tmp_path / "never", "mix=none")
-    off = tiny.train(tmp_path / "off", "mix=cutmix", "mix.p=1", "mix.off_epochs=2")
+    nothing = tiny.train(tmp_path / "nothing", "mix=cutmix", "mix.p=0")
     half = tiny.train(tmp_path / "half", "mix=cutmix", "mix.p=1", "mix.off_epochs=1")
-    assert tiny.differing(tiny.weights(never), tiny.weights(off)) == []
-    assert tiny.differing(tiny.weights(off), tiny.weights(half)) != []
+    whole = tiny.train(tmp_path / "whole", "mix=cutmix", "mix.p=1")
+    assert tiny.differing(tiny.weights(never), tiny.weights(nothing)) == []
+    assert tiny.differing(tiny.weights(never), tiny.weights(half)) != []
+    assert tiny.differing(tiny.weights(half), tiny.weights(whole)) != []
 
 
 # ---- which batches, which seed -------------------------------------------------------------------------------------
@@ -257,6 +259,8 @@ def test_sweeps_and_the_list_of_options(tmp_path: Path, capsys: pytest.CaptureFi
         (["mix=cutmicks"], "did you mean cutmix"),
         (["mix=cutmix", "mix.alpha=1"], "mix.alpha"),
         (["mix.p=.5"], "the mix that is chosen has no p"),
+        (["mix=cutmix", "mix.off_epochs=2"], "mix.off_epochs=2, but there are 2 epochs; none is mixed"),
+        (["mix=cutmix", "batch_size=1"], "mix=cutmix needs batches of 2 or more images, and batch_size is 1"),
         (["mix=copy_paste", "mix.classes=[cell]"], "mix.classes: each must be one of foreground, 1; got 'cell'"),
     ],
 )

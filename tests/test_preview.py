@@ -180,7 +180,7 @@ def test_pipelines_side_by_side(
         (["--compare", "aug=light"], ["--compare needs several values"]),
         (["--compare", "aug=light,light"], ["--compare needs several values"]),
         (["--compare", "seed=1,2"], ["seed=1,2: only aug and mix and their settings"]),
-        (["--compare", "aug=light,heavy", "aug.train.fgo.p=1"], ["aug.train.fgo.p=1: no such key"]),
+        (["--compare", "aug=light,heavy", "aug.train.fgo.p=1"], ["aug.train.fgo.p=1: aug.train has no fgo"]),
         (["--compare", "aug=light,heavy", "columns=2"], ["columns has no use with --compare"]),
         (["--compare", "aug=light,medium,heavy", "seed=3", "aug.train.affine.p=0,.5,1"], ["at most 8 pipelines"]),
         (["aug=color", "data.channels=1"], ["three colours needed"]),
@@ -357,3 +357,25 @@ def test_mixed_as_in_a_training(mix: str, tmp_path: Path, monkeypatch: pytest.Mo
             if blended:
                 assert np.array_equal(sample.masks[1][0], batch["second"].mask[place].numpy())
                 assert sample.masks[0][1] == float(batch["second"].lam)
+
+
+def test_without_the_mask_the_input_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    sheets = captured(monkeypatch)
+    assert main(["preview", *TINY, "aug=medium", "rows=1", "columns=2", "mask=false"]) == 0
+    (sheet,) = sheets
+    assert list(sheet.heads) == ["original", "augmented", "input"] * 2
+    assert not sheet.legend
+    for cell in sheet.rows[0]:
+        assert np.array_equal(cell.pictures[1], cell.pictures[2])
+
+
+def test_words_that_all_pipelines_share_stand_in_the_title(monkeypatch: pytest.MonkeyPatch) -> None:
+    sheets = captured(monkeypatch)
+    assert main(["preview", "--compare", *TINY, "aug=light", "aug.train.hflip.p=0,1", "rows=1"]) == 0
+    assert sheets[0].title.endswith(", aug=light")
+
+
+def test_pipelines_of_which_only_a_later_one_pastes(tmp_path: Path) -> None:
+    root = tiny.make_folder(tmp_path / "data", ids=(0, 1, 2))
+    words = [*tiny.folder(root), "crop=32", f"output_dir={tmp_path / 'out'}"]
+    assert main(["preview", "--compare", *words, "mix=none,copy_paste", "rows=1"]) == 0

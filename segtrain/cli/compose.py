@@ -33,6 +33,7 @@ from segtrain.cli.words import ADDING_UP, NEEDED, PATH_KEYS, parse_overrides, qu
 from segtrain.errors import UserError
 
 OPTIONAL = ("debug",)  # groups that may be left out
+OPS = "aug.train"  # where the ops of augmentation are
 OPEN = ("loss.weights", "loss.ramps", "aug.train", "callbacks")  # mappings to which a user may add names
 USUAL = {"data": "folder"}  # the option to begin with, of those that have a key
 ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\b")  # also within another interpolation
@@ -80,10 +81,33 @@ def _check_words(words: Sequence[str]) -> None:
             raise UserError(f"{word}: no such option; {key} has: {', '.join(options(key))}")
         if key in groups() and key not in ADDING_UP and isinstance(value, list):
             raise UserError(f"{word}: {key} takes one option; several, with -m, are written {key}=a,b")
+        if key in ADDING_UP and isinstance(value, list) and len(policies := _with_policy(key, value)) > 1:
+            raise UserError(f"{word}: {' and '.join(policies)} are policies, and there can be one at a time")
+        if key == OPS or (key.startswith(f"{OPS}.") and isinstance(value, (dict, list)) and not override.is_add()):
+            _refuse_whole(word, key, value, override.is_delete())
         if key in groups() and value == []:
             raise UserError(f"{word}: no option; {key} has: {', '.join(options(key))}")
         if key in groups() and override.is_add() and override.package is None:
             raise UserError(f"{word}: {key} is chosen without +; write {word.lstrip('+')}")
+
+
+def _with_policy(group: str, chosen: Sequence[Any]) -> list[str]:
+    """The options that hold a policy of augmentation."""
+    known = options(group)
+    return [str(option) for option in chosen if option in known and "policy" in top_keys(group, str(option))]
+
+
+def _refuse_whole(word: str, key: str, value: Any, deletes: bool) -> None:
+    """Words that would seem to replace a mapping of ops, or one of them, but are merged with it."""
+    if deletes:
+        raise UserError(f"{word}: remove ops by their names, as in ~{OPS}.fog, or choose aug=none")
+    if isinstance(value, dict) and key != OPS and key.count(".") == OPS.count(".") + 1:
+        raise UserError(f"{word}: it would be merged with what {key} is; write one setting each, as in {key}.p=1")
+    if key == OPS:
+        raise UserError(
+            f"{word}: it would be merged with the ops that are there; remove one with ~{OPS}.NAME, add one with "
+            f"+{OPS}.NAME='{{op: hflip, p: .5}}', or choose aug=none"
+        )
 
 
 def _check_values(config: DictConfig, needed: set[str]) -> None:
@@ -194,6 +218,10 @@ def _unknown_key(word: str, config: DictConfig, failure: Exception) -> str:
         return f"{word}: {key.rpartition('.')[0]} has no {last} yet; add it with +{word}"
     if elsewhere := _of_another_option(key, keys):
         return f"{word}: {elsewhere}"
+    if key.startswith(f"{OPS}.") and (names := {k.split(".")[2] for k in keys if k.startswith(f"{OPS}.")}):
+        name = key.split(".")[2]
+        if name not in names:
+            return f"{word}: {OPS} has no {name}{did_you_mean(name, names)}; it has {', '.join(sorted(names))}"
     if key in keys:  # the key is known, its value is the trouble
         return f"{word}: {' '.join(str(failure).split())}"
     files = [(f"{group}={option}", top_keys(group, option)) for group in groups() for option in options(group)]
@@ -214,6 +242,8 @@ def _of_another_option(key: str, keys: Sequence[str]) -> str:
     owners = [option for option in options(group) if top in top_keys(group, option)]
     if not owners:
         return ""
+    if group in ADDING_UP:
+        return f"what is chosen of {group} has no {top}; add {owners[0]} to it, as in {group}=light+{owners[0]}"
     first = USUAL[group] if USUAL.get(group) in owners else owners[0]
     others = [option for option in owners if option != first]
     more = f" (or another that has {top}: {', '.join(others)})" if others else ""

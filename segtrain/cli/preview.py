@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from segtrain.preview import Cell, Stages
     from segtrain.task import Batch
 
-OWN = ("rows", "columns", "epoch", "output")  # settings of preview, which a training does not have
+OWN = ("rows", "columns", "mask", "epoch", "output")  # settings of preview, which a training does not have
 GROUPS = ("aug", "mix")  # what may be compared
 MOST_ROWS, MOST_COLUMNS, MOST_PIPELINES = 32, 8, 8  # of a picture of at most a hundred million pixels
 NOT_MIXED = "none"
@@ -82,10 +82,10 @@ def preview(arguments: Arguments) -> int:
     from segtrain.console import set_up_logging
 
     set_up_logging()
-    source = open_source(config, arguments.allow)
+    source = open_source(looking_for_all([one.config for one in chosen]), arguments.allow)
     pipelines = {_label(one, chosen): build_pipeline(one, source, arguments.allow) for one in chosen}
     output = output or Path(f"{clean_name(f'preview_{source.name}_{_file_name(chosen)}')}.png")
-    picture, cells = (_compared if arguments.compare else _grid)(pipelines)
+    picture, cells = _compared(pipelines, _shared(chosen)) if arguments.compare else _grid(pipelines)
     _save(picture, output)
     for label, drawn in cells.items():
         print(_applied(label, drawn))
@@ -118,12 +118,21 @@ def _chosen(arguments: Arguments) -> list[Combination]:
     return chosen
 
 
+def looking_for_all(configs: Sequence[Any]) -> Any:
+    """The first configuration, whose data also knows what the others want to know of it."""
+    first = configs[0].copy()
+    if "bank" in first.data:
+        first.data.bank = max(int(config.data.bank) for config in configs)
+    return first
+
+
 def _check(config: Any, output: Path | None) -> None:
     """Values that would be found wrong only after the data was looked through."""
     checks.whole("seed", config.seed, 0)
     checks.whole("batch_size", config.batch_size, 1)
     checks.whole("rows", config.rows, 1, MOST_ROWS)
     checks.whole("columns", config.columns, 1, MOST_COLUMNS)
+    checks.flag("mask", config.mask)
     checks.whole("epoch", config.epoch, 0, checks.whole("epochs", config.epochs, 1) - 1)
     if output is not None:
         checks.choice("output: the ending", output.suffix, (".png",))
@@ -135,12 +144,12 @@ def build_pipeline(chosen: Combination, source: DataSource, allow: Sequence[str]
     Raises:
         UserError: whatever augmentation or mixing refuses.
     """
-    from segtrain.build import build, build_augmentation_of, with_task
+    from segtrain.build import build_augmentation_of, build_mixing_of, with_task
     from segtrain.mixed import make_bank, mix_step
 
     config = with_task(chosen.config, source.task, source.stats)
     augmentation = build_augmentation_of(config, source, allow)
-    mixing = build(config.mix, "mix", allow)
+    mixing = build_mixing_of(config, allow)
     if mixing is None:
         return Pipeline(config, source, augmentation)
     bank = make_bank(mixing, source, augmentation, config.seed, augmentation.size)
@@ -157,6 +166,12 @@ def _label(one: Combination, chosen: Sequence[Combination]) -> str:
         return _named(one)
     shared = set(chosen[0].words).intersection(*(other.words for other in chosen))
     return " ".join(word for word in one.words if word not in shared) or _named(one)
+
+
+def _shared(chosen: Sequence[Combination]) -> list[str]:
+    """The words on augmentation and mixing that all pipelines have in common."""
+    words = [word for word in chosen[0].words if all(word in other.words for other in chosen)]
+    return [word for word in words if word.lstrip("+~").partition("=")[0].partition(".")[0] in GROUPS]
 
 
 def _named(one: Combination) -> str:
@@ -180,20 +195,22 @@ def _grid(pipelines: Mapping[str, Pipeline]) -> tuple[Picture, dict[str, list[Ce
     ((label, pipeline),) = pipelines.items()
     config, task = pipeline.config, pipeline.source.task
     side = side_of(3 * config.columns)
-    cells = [sample_cell(sample, task, side) for sample in pipeline.samples(config.rows * config.columns)]
+    cells = [sample_cell(s, task, side, config.mask) for s in pipeline.samples(config.rows * config.columns)]
     title = f"{pipeline.source.name}: {label}, {_what(pipeline)}"
     return sample_sheet(cells, config.columns, task, title, side), {label: cells}
 
 
-def _compared(pipelines: Mapping[str, Pipeline]) -> tuple[Picture, dict[str, list[Cell]]]:
-    """The same samples through several pipelines."""
+def _compared(pipelines: Mapping[str, Pipeline], shared: Sequence[str]) -> tuple[Picture, dict[str, list[Cell]]]:
+    """The same samples through several pipelines, which have some words in common."""
     from segtrain.preview import compare_sheet, image_cell, overlay_cell, side_of
 
     first = next(iter(pipelines.values()))
     rows, task, side = first.config.rows, first.source.task, side_of(1 + len(pipelines))
     originals = [image_cell(sample, task, side) for sample in first.samples(rows)]
-    cells = {name: [overlay_cell(s, task, side) for s in one.samples(rows)] for name, one in pipelines.items()}
-    return compare_sheet(originals, cells, task, f"{first.source.name}: {_what(first)}", side), cells
+    over = first.config.mask
+    cells = {name: [overlay_cell(s, task, side, over) for s in one.samples(rows)] for name, one in pipelines.items()}
+    title = ", ".join([f"{first.source.name}: {_what(first)}", *shared])
+    return compare_sheet(originals, cells, task, title, side), cells
 
 
 def _what(pipeline: Pipeline) -> str:

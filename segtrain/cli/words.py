@@ -36,7 +36,7 @@ def quoted(word: str, sweep: bool = False) -> str:
         sweep: whether commas separate values, except in a path that exists as it stands.
     """
     key, sign, value = word.partition("=")
-    if key in ADDING_UP and "[" not in value:
+    if key in ADDING_UP and "[" not in value and all(option.strip() for option in re.split("[+,]", value)):
         several = ("[" + option.replace("+", ",") + "]" if "+" in option else option for option in value.split(","))
         return f"{key}{sign}{','.join(several)}"
     if not sign or key not in TEXTS or value[:1] in ("'", '"'):

@@ -20,7 +20,7 @@ TALL = 1.5  # a picture is at most so many times as high as the room for its wid
 STRENGTH = 0.4  # of the mask's colours
 STRIPES, LIGHT = 12, (200, 200, 200)  # across ignored pixels: distance in pixels, colour
 EDGE = 90  # grey of the edge of a colour in the legend
-HEADS = ("original", "augmented", "input, with mask")
+HEADS, WITH_MASK = ("original", "augmented", "input"), ", with mask"
 UNCHANGED = "unchanged"
 SHOWN_CLASSES = 40
 
@@ -30,9 +30,9 @@ def side_of(pictures: int) -> int:
     return max(LEAST, min(MOST, WIDTH // pictures))
 
 
-def sample_cell(sample: Stages, task: Task, side: int) -> Cell:
-    """Crop, augmented, and what the net gets with its mask in colours."""
-    original, changed, shown, seen = _pictures(sample, task, side)
+def sample_cell(sample: Stages, task: Task, side: int, mask: bool = True) -> Cell:
+    """Crop, augmented, and what the net gets, where wanted with its mask in colours."""
+    original, changed, shown, seen = _pictures(sample, task, side, mask)
     return Cell([original, changed, shown], sample.name, sample.ops or [UNCHANGED], seen)
 
 
@@ -41,9 +41,9 @@ def image_cell(sample: Stages, task: Task, side: int) -> Cell:
     return Cell([_pictures(sample, task, side)[0]], sample.name)
 
 
-def overlay_cell(sample: Stages, task: Task, side: int) -> Cell:
-    """What the net gets with its mask in colours."""
-    _, _, shown, seen = _pictures(sample, task, side)
+def overlay_cell(sample: Stages, task: Task, side: int, mask: bool = True) -> Cell:
+    """What the net gets, where wanted with its mask in colours."""
+    _, _, shown, seen = _pictures(sample, task, side, mask)
     return Cell([shown], "", sample.ops or [UNCHANGED], seen)
 
 
@@ -59,7 +59,8 @@ def sample_sheet(cells: Sequence[Cell], columns: int, task: Task, title: str, si
     """
     columns = min(columns, len(cells))
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    return draw_sheet(Sheet(title, HEADS * columns, rows, legend(cells, task)), side)
+    last = HEADS[2] + WITH_MASK * any(cell.classes for cell in cells)
+    return draw_sheet(Sheet(title, (*HEADS[:2], last) * columns, rows, legend(cells, task)), side)
 
 
 def compare_sheet(
@@ -99,8 +100,10 @@ def _swatch(color: npt.NDArray[np.generic]) -> Picture:
     return np.pad(inner, ((1, 1), (1, 1), (0, 0)), constant_values=EDGE)
 
 
-def _pictures(sample: Stages, task: Task, side: int) -> tuple[Picture, Picture, Picture, frozenset[int]]:
-    """Crop, augmented, what the net gets with its mask; and the classes in the mask."""
+def _pictures(
+    sample: Stages, task: Task, side: int, with_mask: bool = True
+) -> tuple[Picture, Picture, Picture, frozenset[int]]:
+    """Crop, augmented, what the net gets, with its mask or without; and the classes that are seen in it."""
     # one scale for all three: floats are stretched, and each by itself would hide what was done to the light
     channels = sample.original[..., : 3 if sample.original.shape[2] >= 3 else 1]
     brightest = float(np.max(channels, initial=0)) if channels.dtype != np.uint8 else None
@@ -108,11 +111,14 @@ def _pictures(sample: Stages, task: Task, side: int) -> tuple[Picture, Picture, 
         resized(to_rgb(one, brightest), fitting(one.shape[:2], side))
         for one in (sample.original, sample.changed, sample.image)
     )
+    if not with_mask:
+        return original, changed, image, frozenset()
     masks = [(nearest(mask, image.shape[:2]), share) for mask, share in sample.masks]
     seen = frozenset(label for mask, _ in masks for label in classes_in(mask, task))
     overlays = np.stack([overlay(image, mask, task, STRENGTH) for mask, _ in masks])
     shown = np.rint(np.tensordot([share for _, share in masks], overlays, 1)).astype(np.uint8)
-    ignored = np.logical_or.reduce([is_ignored(mask, task) for mask, _ in masks])
+    # of blended images: what counts in neither
+    ignored = np.logical_and.reduce([is_ignored(mask, task) for mask, share in masks if share > 0])
     return original, changed, hatched(shown, ignored), seen
 
 

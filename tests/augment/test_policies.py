@@ -105,7 +105,7 @@ def test_randaugment_has_one_strength() -> None:
         ({"pairs": {"a": "hflip"}}, r"aug.policy.pairs.a must be a list of ops, got 'hflip'"),
         (
             {"pairs": {"a": [{"op": "hflip"}, {"op": "gama"}]}},
-            r"aug.policy.pairs.a.1.op must be .*did you mean gamma\?",
+            r"aug.policy.pairs.a.1.op=gama: no such op - did you mean gamma\?",
         ),
     ],
 )

@@ -22,6 +22,7 @@ from measure import interleaved, markdown, setting, write_section
 from segtrain.augment import OPS, build_augmentation
 from segtrain.augment.backends import find_backend
 from segtrain.augment.ops import Stage
+from segtrain.augment.style import STYLES
 from segtrain.build import plain
 from segtrain.cli.compose import compose
 
@@ -148,11 +149,11 @@ def ops(pairs: list[tuple[Any, Any]], references: Path) -> str:
     rows, few = [], pairs[:10]
     lacking = find_backend("torchvision").pixels
     for name, op in OPS.items():
-        config: dict[str, Any] = {"op": name}
+        config: dict[str, Any] = {"op": name, **({"folder": str(references)} if name in STYLES else {})}
         variants = {}
         for backend in ("albumentations", "torchvision"):
             if op.stage is not Stage.PIXEL or name in lacking or backend == "albumentations":
-                augmentation = build_augmentation({"x": config}, SIZE, 255, backend, references=str(references))
+                augmentation = build_augmentation({"x": config}, SIZE, 255, backend)
                 augmentation.check(3)
                 variants[backend] = all_of(few, augmentation, True)
         if name in CLASSES:

@@ -19,6 +19,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from segtrain.audit.diagnose import Choice, choose_loss
+from segtrain.console import log
 from segtrain.decode.reading import reading_of
 from segtrain.errors import UserError
 from segtrain.mixing import Mixing
@@ -131,12 +132,12 @@ def build_mixing_of(config: DictConfig, allow: Iterable[str] = ()) -> Mixing | N
     """Build the mixing of a configuration.
 
     Raises:
-        UserError: whatever `build` refuses, or settings with which nothing would ever be mixed.
+        UserError: whatever `build` refuses, or batches of too few images.
     """
     mixing: Mixing | None = build(config.mix, "mix", allow)
     if isinstance(mixing, Mixing):
         if mixing.off_epochs >= config.epochs:
-            raise UserError(f"mix.off_epochs={mixing.off_epochs}, but there are {config.epochs} epochs; none is mixed")
+            log.warning(f"mix.off_epochs={mixing.off_epochs} and epochs={config.epochs}: nothing is mixed")
         if config.batch_size < mixing.kind.least:
             raise UserError(
                 f"mix={config.mix.kind} needs batches of {mixing.kind.least} or more images, and batch_size is "

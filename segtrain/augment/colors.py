@@ -73,10 +73,9 @@ def looked_up(image: Pixels, table: Pixels) -> Pixels:
     """Each byte of an image replaced by its entry in a table of 256, or [256, C]."""
     if table.ndim == 2:
         return np.asarray(cv2.LUT(image, table[None])).reshape(image.shape)
-    replaced = image.copy()  # contiguous, as the next line needs
-    # ten times as fast as OpenCV's LUT
-    stringzilla.translate(replaced.data, table.data, inplace=True)
-    return replaced
+    # ten times as fast as OpenCV's LUT; what it gives may not be written to
+    replaced = stringzilla.translate(np.ascontiguousarray(image).data, table.data)
+    return np.frombuffer(replaced, np.uint8).reshape(image.shape)
 
 
 def by_channel(image: Pixels, change: Callable[[Pixels], Pixels]) -> Pixels:

@@ -22,12 +22,12 @@ from segtrain.audit.diagnose import Choice, choose_loss
 from segtrain.console import log
 from segtrain.decode.reading import reading_of
 from segtrain.errors import UserError
-from segtrain.mixing import Mixing
 from segtrain.task import ClassStats, Task
 
 if TYPE_CHECKING:
     from segtrain.augment import Augmentation
     from segtrain.data import DataSource
+    from segtrain.mixing import Mixing
 
 BUILDERS = {
     "segtrain.augment.build_augmentation",
@@ -135,7 +135,7 @@ def build_mixing_of(config: DictConfig, allow: Iterable[str] = ()) -> Mixing | N
         UserError: whatever `build` refuses, or batches of too few images.
     """
     mixing: Mixing | None = build(config.mix, "mix", allow)
-    if isinstance(mixing, Mixing):
+    if mixing is not None:
         if mixing.off_epochs >= config.epochs:
             log.warning(f"mix.off_epochs={mixing.off_epochs} and epochs={config.epochs}: nothing is mixed")
         if config.batch_size < mixing.kind.least:

@@ -133,7 +133,7 @@ def gamma(image: Pixels, power: float) -> Pixels:
 
 def channel_gain(image: Pixels, spread: float, seed: int) -> Pixels:
     """Each channel times its own factor, even in 1 - spread to 1 + spread."""
-    factors = np.asarray(np.random.default_rng(seed).uniform(1 - spread, 1 + spread, image.shape[2]), np.float32)
+    factors = fields.gains(seed, image.shape[2], spread)
     if image.dtype != np.uint8:
         return cut(image * factors, image)
     return looked_up(image, cut(np.arange(256)[:, None] * factors, image))
@@ -181,11 +181,17 @@ def hue(image: Pixels, degrees: float) -> Pixels:
     return np.asarray(cv2.cvtColor(turned, cv2.COLOR_HSV2RGB_FULL))
 
 
+def ranges(space: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """(lowest value, length) of the range of each channel of a space, as floats."""
+    low, length = np.array(RANGES.get(space, ((0, 1),) * 3), np.float32).T
+    return low, length
+
+
 def color_space(image: Pixels, space: str) -> Pixels:
     """The channels of another space, each in its full range."""
     if image.dtype == np.uint8:
         return np.asarray(cv2.cvtColor(image, CODES[space].to_bytes))
-    low, length = np.array(RANGES.get(space, ((0, 1),) * 3), np.float32).T
+    low, length = ranges(space)
     channels = (np.asarray(cv2.cvtColor(image, CODES[space].to), np.float32) - low) / length
     return np.asarray(np.clip(channels, 0, 1), np.float32)
 
@@ -197,7 +203,7 @@ def color_shift(image: Pixels, space: str, first: float, second: float, third: f
         table = np.arange(256)[:, None] + np.rint(shifts * 255).astype(int)
         table = np.where([hue_of, False, False], table % 256, np.clip(table, 0, 255)).astype(np.uint8)
         return np.asarray(cv2.cvtColor(looked_up(color_space(image, space), table), CODES[space].from_bytes))
-    low, length = np.array(RANGES.get(space, ((0, 1),) * 3), np.float32).T
+    low, length = ranges(space)
     channels = color_space(image, space) + shifts
     channels = np.where([hue_of, False, False], channels % 1, np.clip(channels, 0, 1)).astype(np.float32)
     return cut(np.asarray(cv2.cvtColor(channels * length + low, CODES[space].back)), image)

@@ -1,4 +1,4 @@
-"""What is drawn at random for an image, the same for each backend: noise, fog, rain, an order of channels."""
+"""What is drawn at random for an image, the same for each backend: noise, fog, rain, gains and orders."""
 
 from __future__ import annotations
 
@@ -85,6 +85,11 @@ def spots(seed: int, size: Size, share: float) -> tuple[npt.NDArray[np.intp], np
     drawn = generator(seed).integers(0, 1 << 16, math.prod(size), np.uint16)
     half = round(share / 2 * (1 << 16))
     return np.flatnonzero(drawn < half), np.flatnonzero(drawn >= (1 << 16) - half)
+
+
+def gains(seed: int, channels: int, spread: float) -> Floats:
+    """A factor for each channel, even in 1 - spread to 1 + spread, float32 [C]."""
+    return np.asarray(np.random.default_rng(seed).uniform(1 - spread, 1 + spread, channels), np.float32)
 
 
 def order(seed: int, channels: int) -> list[int]:

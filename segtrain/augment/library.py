@@ -23,9 +23,11 @@ from segtrain import checks
 from segtrain.errors import UserError
 from segtrain.windows import Array
 
+CHOOSING = {
+    *("Compose", "OneOf", "OneOrOther", "SelectiveChannelTransform", "Sequential", "SomeOf"),
+    *("RandomApply", "RandomChoice", "RandomOrder"),
+}
 # arguments of Albumentations that would write other labels into masks
-CHOOSING = {"Compose", "OneOf", "OneOrOther", "RandomApply", "RandomChoice", "RandomOrder", "SelectiveChannelTransform"}
-CHOOSING |= {"Sequential", "SomeOf"}
 MASKS_OWN = {"fill_mask", "mask_drop_value", "mask_fill_value", "mask_interpolation"}
 Run = Callable[[Array, Array, int], tuple[Array, Array]]  # image, mask, seed -> the same, changed
 
@@ -67,7 +69,7 @@ def _run_albumentations(compose: Any, image: Array, mask: Array, seed: int) -> t
     # two generators, as the library wants; set_random_seed would give all nested ops the same stream
     compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
     target = "masks" if mask.ndim == 3 else "mask"  # as channels of one mask, only the first would be filled
-    result = compose(image=image, **{target: mask})
+    result = compose(image=np.array(image), **{target: np.array(mask)})  # copies: some classes write into what they get
     return result["image"], np.asarray(result[target])
 
 

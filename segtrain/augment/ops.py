@@ -83,8 +83,7 @@ ZOOM = Real((0.8, 1.25), 0.05, 20, neutral=1, log=True)
 FACTOR = Real((0.8, 1.25), 0, 10, neutral=1)
 SPACES = ("hls", "hsv", "lab", "luv", "xyz", "ycrcb", "yuv")
 MOVED = Real((-0.05, 0.05), -1, 1)
-FILL = Choice("mean", ("black", "mean", "noise"))
-LABEL = Choice("keep", ("keep", "ignore"))
+COVER = {"fill": Choice("mean", ("black", "mean", "noise")), "label": Choice("keep", ("keep", "ignore"))}
 REFERENCES = {"folder": Folder()}
 
 OPS: Mapping[str, Op] = {
@@ -125,14 +124,14 @@ OPS: Mapping[str, Op] = {
     "elastic": Op(
         S,
         "bends smoothly: points at a spacing move by a normal deviate",
-        {"pixels": Real((1, 4), 0, INF, unit=PIXELS), "spacing": Real((24, 48), 4, INF, neutral=INF, unit=PIXELS)},
+        {"pixels": Real((1, 4), 0, INF, unit=PIXELS), "spacing": Real((24, 48), 4, INF, neutral=None, unit=PIXELS)},
         seeded=True,
         clash=folding,
     ),
     "grid": Op(
         S,
         "bends cells of a grid: its nodes move by up to a share of a cell",
-        {"share": Real((0.05, 0.2), 0, 0.45), "cells": Real((5, 5), 1, 64, neutral=5, whole=True)},
+        {"share": Real((0.05, 0.2), 0, 0.45), "cells": Real((5, 5), 1, 64, neutral=None, whole=True)},
         seeded=True,
     ),
     # ---- colour and grey: the mask stays as it is
@@ -171,7 +170,7 @@ OPS: Mapping[str, Op] = {
     "clahe": Op(
         P,
         "equalizes locally, at most so much",
-        {"limit": Real((1, 3), 0, 100, unit=" x"), "cells": Real((8, 8), 1, 64, neutral=8, whole=True)},
+        {"limit": Real((1, 3), 0, 100, unit=" x"), "cells": Real((8, 8), 1, 64, neutral=None, whole=True)},
         uint8=True,
         instead="autocontrast or gamma",
     ),
@@ -183,13 +182,16 @@ OPS: Mapping[str, Op] = {
     "motion_blur": Op(
         P,
         "blurs along a line",
-        {"pixels": Real((3, 9), 1, 255, neutral=1, unit=PIXELS), "degrees": Real((0, 180), -360, 360, unit=DEGREES)},
+        {
+            "pixels": Real((3, 9), 1, 255, neutral=1, unit=PIXELS),
+            "degrees": Real((0, 180), -360, 360, neutral=None, unit=DEGREES),
+        },
     ),
     "sharpen": Op(P, "multiplies the distance from a smoothed image", {"factor": Real((1, 2), 0, 20, neutral=1)}),
     "fog": Op(
         P,
         "blends with uneven white: its mean share",
-        {"density": Real((0.1, 0.4), 0, 1), "spacing": Real((0.2, 0.6), 0.01, 1, neutral=1, unit=" of the side")},
+        {"density": Real((0.1, 0.4), 0, 1), "spacing": Real((0.2, 0.6), 0.01, 1, neutral=None, unit=" of the side")},
         seeded=True,
     ),
     "rain": Op(
@@ -198,7 +200,7 @@ OPS: Mapping[str, Op] = {
         {
             "drops": Real((20, 80), 0, 10000, unit=" per 100 x 100 px"),
             "pixels": Real((6, 14), 1, 255, neutral=1, unit=PIXELS),
-            "degrees": Real((-15, 15), -90, 90, unit=DEGREES),
+            "degrees": Real((-15, 15), -90, 90, neutral=None, unit=DEGREES),
         },
         seeded=True,
     ),
@@ -235,8 +237,7 @@ OPS: Mapping[str, Op] = {
             "share": Real((0.02, 0.1), 0, 1),
             "ratio": Real((0.3, 3.3), 0.05, 20, neutral=1, log=True),
             "number": Real((1, 1), 1, 1000, neutral=1, whole=True),
-            "fill": FILL,
-            "label": LABEL,
+            **COVER,
         },
         seeded=True,
     ),
@@ -246,8 +247,7 @@ OPS: Mapping[str, Op] = {
         {
             "pixels": Real((12, 32), 1, 4096, neutral=1, unit=PIXELS, whole=True),
             "number": Real((1, 3), 1, 1000, neutral=1, whole=True),
-            "fill": FILL,
-            "label": LABEL,
+            **COVER,
         },
         seeded=True,
     ),
@@ -257,8 +257,7 @@ OPS: Mapping[str, Op] = {
         {
             "pixels": Real((24, 48), 2, 4096, neutral=2, unit=PIXELS, whole=True),
             "share": Real((0.3, 0.5), 0, 1),
-            "fill": FILL,
-            "label": LABEL,
+            **COVER,
         },
         seeded=True,
     ),

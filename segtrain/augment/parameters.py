@@ -22,7 +22,8 @@ class Real:
         default: range where nothing is given.
         low: least that is possible.
         high: most that is possible.
-        neutral: value at which the op changes nothing; policies measure strength from it.
+        neutral: value at which the op changes nothing, from which policies measure strength; None: there is none, since
+            it says how and not how much, and it is drawn evenly whatever the strength.
         unit: as it is written behind a value.
         log: whether it is drawn evenly by its logarithm, so that 1/2 is as likely as 2.
         whole: whether it is a whole number.
@@ -31,7 +32,7 @@ class Real:
     default: tuple[float, float]
     low: float
     high: float
-    neutral: float = 0.0
+    neutral: float | None = 0.0
     unit: str = ""
     log: bool = False
     whole: bool = False
@@ -62,15 +63,15 @@ class Real:
             random: where from.
             strength: None, or how far the value lies from the neutral one to an end of the range, in [0, 1].
         """
-        if strength is None and self.whole:
+        if strength is not None and self.neutral is not None:
+            end = random.choice([end for end in given if end != self.neutral] or [self.neutral])
+            neutral, end = (math.log(self.neutral), math.log(end)) if self.log else (self.neutral, end)
+            value = neutral + strength * (end - neutral)
+        elif self.whole:
             return random.randint(int(given[0]), int(given[1]))
-        if strength is None:
+        else:
             low, high = (math.log(end) for end in given) if self.log else given
             value = random.uniform(low, high)
-        else:
-            neutral, end = self.neutral, random.choice([end for end in given if end != self.neutral] or [self.neutral])
-            neutral, end = (math.log(neutral), math.log(end)) if self.log else (neutral, end)
-            value = neutral + strength * (end - neutral)
         value = math.exp(value) if self.log else value
         return round(value) if self.whole else value
 

@@ -124,7 +124,7 @@ def blur(image: Pixels, sigma: float) -> Pixels:
 
 def channel_gain(image: Pixels, spread: float, seed: int) -> Pixels:
     """See colors.channel_gain."""
-    factors = np.asarray(np.random.default_rng(seed).uniform(1 - spread, 1 + spread, image.shape[2]), np.float32)
+    factors = fields.gains(seed, image.shape[2], spread)
     return by_field(image, lambda x: x * torch.from_numpy(factors)[:, None, None])
 
 

@@ -107,12 +107,14 @@ class SegmentationDataset(Dataset[Sample]):
         """A sample after the transform."""
         seed = self.transform_seed(key)
         if isinstance(self.transform, Planning) and self.crops is not None:
-            planned, crop = self.transform.plan(seed), self._crop(key, self.crops)
-            if planned.reach != Window(0, 0, *self.crops.size):
+            planned, crop, corner = self.transform.plan(seed), self._crop(key, self.crops), (0, 0)
+            if planned.reach == Window(0, 0, *self.crops.size):
+                image, mask = self._shown(key, crop, self.crops)
+            else:
                 window = self.crops.around(crop, planned.reach, self.examples.sizes[key.image])
                 corner = window.top - crop.top, window.left - crop.left
-                return Changed(*planned(*self.examples.read(key.image, window), corner), crop.forced, planned.ops)
-            return Changed(*planned(*self._shown(key, crop, self.crops)), crop.forced, planned.ops)
+                image, mask = self.examples.read(key.image, window)
+            return Changed(*planned(image, mask, corner), crop.forced, planned.ops)
         image, mask, forced = self.read(key)
         if self.transform is not None:
             image, mask = self.transform(image, mask, seed)

@@ -14,7 +14,7 @@ from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 from segtrain.augment import build_augmentation
 from segtrain.augment.parameters import Real
 from segtrain.errors import UserError
-from tests.augment.samples import IGNORE, ODD, PRESETS, preset, sample
+from tests.augment.samples import HOLES, IGNORE, ODD, PIXELS, PRESETS, SHAPES, preset, sample
 
 
 def policy(**settings: Any) -> Any:
@@ -23,6 +23,24 @@ def policy(**settings: Any) -> Any:
 
 def names(augment: Any, seeds: int) -> list[list[str]]:
     return [[op.split()[0] for op in augment.trace(*sample(), seed).ops] for seed in range(seeds)]
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.4, 1.0, None])
+@pytest.mark.parametrize("name", [*SHAPES, *PIXELS, *HOLES])
+def test_any_op_may_be_chosen_at_any_strength(name: str, strength: float | None) -> None:
+    augment = policy(strength=strength, ops={"x": {"op": name}})
+    for seed in range(3):
+        changed, moved, (said,) = augment.trace(*sample(), seed)
+        assert said.split()[0] == name
+        assert np.isfinite(changed).all()
+        assert set(np.unique(moved)) <= {0, 1, 2, IGNORE}
+
+
+def test_what_says_how_and_not_how_much_is_drawn_whatever_the_strength() -> None:
+    for strength in (0.0, 0.5, 1.0):
+        drawn = [Real((0, 0), 0, 360, neutral=None).draw((30, 90), Random(seed), strength) for seed in range(200)]
+        assert 30 <= min(drawn) < 33
+        assert 87 < max(drawn) <= 90
 
 
 def test_so_many_ops_each_as_likely() -> None:

@@ -28,6 +28,8 @@ OPS = {
     "flip": {"op": "HorizontalFlip", "p": 0.5},
     "noise": {"op": "GaussNoise", "p": 1.0},
     "turn": {"op": "Affine", "rotate": [-30, 30], "p": 1.0},
+    "bend": {"op": "elastic", "p": 0.5},
+    "speckle": {"op": "speckle", "p": 0.5},
 }
 
 

@@ -17,6 +17,7 @@ from segtrain.augment import fields
 
 Pixels = npt.NDArray[Any]  # an image [H, W, C], or a channel [H, W]; uint8 or float32
 Curve = Callable[[npt.NDArray[np.floating]], npt.NDArray[np.floating]]  # of values in [0, 1]
+LEVELS = np.arange(256) / 255
 LUMA = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R BT.601, as in Pillow and torchvision
 
 
@@ -64,7 +65,7 @@ def full(image: Pixels) -> float:
 def by_value(image: Pixels, curve: Curve) -> Pixels:
     """Each value changed by a function of [0, 1]; results are cut to [0, 1]."""
     if image.dtype == np.uint8:
-        levels = np.clip(curve(np.arange(256) / 255), 0, 1)
+        levels = np.clip(curve(LEVELS), 0, 1)
         return looked_up(image, np.rint(levels * 255).astype(np.uint8))
     return np.clip(curve(np.asarray(image, np.float32)), 0, 1).astype(np.float32)
 

@@ -14,12 +14,13 @@ from segtrain.augment.parameters import Drawn
 from segtrain.windows import Size
 
 
-def _around_middle(size: Size, forward: Floats) -> Move:
-    """A matrix [2, 2] that moves points of the image around its middle."""
+def _around_middle(size: Size, forward: Floats, right: float = 0, down: float = 0) -> Move:
+    """A matrix [2, 2] that moves points of the image around its middle, which itself goes to the right and down."""
     (a, b), (c, d) = forward.tolist()
     x, y, scale = (size[1] - 1) / 2, (size[0] - 1) / 2, a * d - b * c
     a, b, c, d = d / scale, -b / scale, -c / scale, a / scale  # its inverse; by hand, for NumPy takes its time
-    return Move(np.array([[a, b, x - a * x - b * y], [c, d, y - c * x - d * y], [0.0, 0.0, 1.0]]))
+    to_x, to_y = x + right, y + down
+    return Move(np.array([[a, b, x - a * to_x - b * to_y], [c, d, y - c * to_x - d * to_y], [0.0, 0.0, 1.0]]))
 
 
 def hflip(size: Size) -> Move:
@@ -72,9 +73,7 @@ def _stretching(factor: float) -> Floats:
 
 def translate(size: Size, x: float, y: float) -> Move:
     """To the right and down."""
-    matrix = np.eye(3)
-    matrix[:2, 2] = -x, -y
-    return Move(matrix)
+    return _around_middle(size, np.eye(2), x, y)
 
 
 def shear(size: Size, x: float, y: float) -> Move:
@@ -90,7 +89,7 @@ def _shearing(x: float, y: float) -> Floats:
 def affine(size: Size, degrees: float, scale: float, stretch: float, shear: float, x: float, y: float) -> Move:
     """Slant, stretch, zoom, turn, and then shift."""
     forward = _rotation(degrees) @ (scale * _stretching(stretch)) @ _shearing(shear, 0)
-    return combine([_around_middle(size, forward), translate(size, x, y)])
+    return _around_middle(size, forward, x, y)
 
 
 def crop(size: Size, share: float, ratio: float, seed: int) -> Move:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import re
 import signal
@@ -16,6 +17,7 @@ from segtrain.errors import UserError
 MEMORY = re.compile(r"out of memory|can't allocate memory|Cannot allocate memory|CUBLAS_STATUS_ALLOC_FAILED", re.I)
 KILLED = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: (\w+)|exited unexpectedly)")
 IN_WORKER = re.compile(r"^Caught \w+ in DataLoader worker process")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 LATE = "DataLoader timed out after"
 INTACT = "the checkpoints are intact, and resume=latest goes on from the last one"
 
@@ -79,6 +81,8 @@ def explain(error: Exception, doing: str, step: int) -> str:
             f"a loading process (pid {killed[1]}) was killed {how} {where}, most often because memory or /dev/shm is "
             f"full: lower num_workers or data.cache_gb; {INTACT}"
         )
+    if isinstance(error, OSError) and error.errno in FULL:
+        return f"{error.filename or 'the run folder'} cannot be written {where} ({error.strerror}): make room; {INTACT}"
     if LATE in said:
         return (
             f"no batch came from the loading processes within worker_timeout {where}: the disk or a decoder hangs; "

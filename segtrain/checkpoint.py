@@ -24,6 +24,9 @@ KEY = "segtrain"
 TEMPORARY = ".tmp"
 NET = "net."  # prefix of the net's weights in the module's state
 
+# what torch.load raises for damaged files
+UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, zipfile.BadZipFile, pickle.UnpicklingError)
+
 Checkpoint = dict[str, Any]
 
 
@@ -92,7 +95,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(f"{path}: no such checkpoint")
     try:
         checkpoint: Checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, LookupError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         size = path.stat().st_size
         raise UserError(
             f"{path}: damaged or not a segtrain checkpoint ({size} bytes, {type(error).__name__}); use another one"

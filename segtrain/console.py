@@ -81,9 +81,17 @@ class _TerminalHandler(logging.StreamHandler):  # type: ignore[type-arg]
             super().handleError(record)
 
 
+class _LogFile(logging.FileHandler):
+    """Says nothing of a disk that is full: the run ends because of it, and says so once."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def log_to(path: Path) -> logging.Handler:
     """Also write all lines to a file; returns the handler to remove again."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     log.addHandler(handler)
     return handler

@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from segtrain.checkpoint import FORMAT, KEY
 from segtrain.losses import Combo
@@ -192,6 +193,16 @@ class SegmentationModule(LightningModule):
         if scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm; Lightning refuses to where fused optimizers meet bfloat16, which scales no gradients."""
+        if gradient_clip_val is not None:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
     def _total_steps(self) -> int:
         """Optimizer steps of the whole run.

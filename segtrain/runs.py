@@ -161,10 +161,16 @@ def unfinished(output_dir: Path, config_hash: str) -> list[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole, beside and then renamed."""
+    """Write a file whole, beside, flushed to the disk and then renamed."""
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:

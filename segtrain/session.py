@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 
 from segtrain.assemble import Parts, Request
 from segtrain.build import plain
+from segtrain.callbacks.tensorboard import one_error_of_the_writer
 from segtrain.checkpoint import initialise_from, load_checkpoint, sweep_temporaries
 from segtrain.console import log, log_to
 from segtrain.errors import UserError
@@ -203,10 +204,12 @@ def _written(folder: Path, new: bool, request: Request, parts: Parts) -> Iterato
         point_latest(output_dir, folder)
     handler = log_to(folder / "train.log")
     try:
-        yield
+        with one_error_of_the_writer():
+            yield
         set_status(folder, "done")
     except Exception:
-        set_status(folder, "failed")
+        with suppress(OSError):  # a disk that is full; nobody holds the lock any more, so it is not taken for alive
+            set_status(folder, "failed")
         raise
     except BaseException as error:  # a signal, or what Lightning makes of ctrl-c
         set_status(folder, "stopped")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,22 @@ class EventFile(TensorBoardLogger):
     def finalize(self, status: str) -> None:
         """Flush: training is followed by the test, and a closed writer would begin a second file."""
         self.experiment.flush()
+
+
+@contextmanager
+def one_error_of_the_writer() -> Iterator[None]:
+    """Python prints what the writer's thread could not write; the next line to be written raises it once more."""
+    before = threading.excepthook
+
+    def shown(arguments: threading.ExceptHookArgs) -> None:
+        if not isinstance(arguments.exc_value, OSError):
+            before(arguments)
+
+    threading.excepthook = shown
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def describe_run(logger: TensorBoardLogger, texts: Mapping[str, str]) -> None:

@@ -38,13 +38,13 @@ def predict(arguments: Arguments) -> int:
     set_up_logging()
     _, checkpoint = find_checkpoint(str(config.run), Path(config.output_dir))
     images = find_images(str(config.input))
-    output = prepare_output(str(config.output), images)
     accelerator = choose_accelerator(config.trainer.accelerator)
     device = {"gpu": "cuda"}.get(accelerator, accelerator)
     precision = choose_precision(config.trainer.precision, accelerator)
     predictor = load_predictor(checkpoint, device, precision, plain(config)["threshold"])
     predictor.reading = changed_reading(predictor.reading, plain(config))
     predictor.tiling = changed_tiling(predictor.tiling, plain(config))
+    output = prepare_output(str(config.output), images)
     failures: list[str] = []
     started, done = time.monotonic(), 0
     for done, path in enumerate(predict_files(predictor, images, output, config.overlay, failures.append), 1):

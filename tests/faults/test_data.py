@@ -53,6 +53,7 @@ def colored(ids: npt.NDArray[Any], colors: Mapping[int, tuple[int, int, int]]) -
     return np.array([colors[i] for i in range(max(colors) + 1)], np.uint8)[ids]
 
 
+@pytest.mark.fault("Data", "truncated JPEG", "named, not half grey")
 def test_truncated_jpeg(tmp_path: Path) -> None:
     path = tmp_path / "x.jpg"
     Image.fromarray(noise(0, 20, 28)).save(path)
@@ -62,6 +63,7 @@ def test_truncated_jpeg(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "bits"])
+@pytest.mark.fault("Data", "truncated or bit-rotted PNG", "named, no crash")
 def test_truncated_or_bit_rotted_png(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "x.png"
     Image.fromarray(noise(0, 20, 28)).save(path)
@@ -75,6 +77,7 @@ def test_truncated_or_bit_rotted_png(tmp_path: Path, damage: str) -> None:
     assert fault_of(path).startswith(f"{path}: ")
 
 
+@pytest.mark.fault("Data", "a PNG chunk that promises gigabytes", "named, before room is made for it")
 def test_a_png_that_promises_gigabytes(tmp_path: Path) -> None:
     """OpenCV first makes room for all of the chunk."""
     path = tmp_path / "x.png"
@@ -93,6 +96,7 @@ def test_a_png_that_promises_gigabytes(tmp_path: Path) -> None:
         (b"x,y", "(3 bytes, starting with x,y)"),
     ],
 )
+@pytest.mark.fault("Data", "zero bytes, HTML, text named .png", "named, with size and first bytes")
 def test_other_things_named_png(tmp_path: Path, content: bytes, says: str) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(content)
@@ -100,6 +104,7 @@ def test_other_things_named_png(tmp_path: Path, content: bytes, says: str) -> No
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.fault("Data", "16-bit grey", "all 16 bits, divided by 65535")
 def test_sixteen_bit_grey(tmp_path: Path, suffix: str) -> None:
     path, values = tmp_path / f"x.{suffix}", np.arange(560, dtype=np.uint16).reshape(20, 28) * 117
     Image.fromarray(values).save(path)
@@ -108,6 +113,7 @@ def test_sixteen_bit_grey(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(image, np.repeat((values / 65535)[..., None], 3, 2), atol=1e-7)
 
 
+@pytest.mark.fault("Data", "12-bit files", "divided by the declared range; values beyond it are refused")
 def test_declared_value_range(tmp_path: Path) -> None:
     path, values = tmp_path / "x.png", np.array([[100, 2000, 4095]], np.uint16)
     Image.fromarray(values).save(path)
@@ -122,6 +128,7 @@ def test_declared_value_range(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.fault("Data", "16-bit colours", "all 16 bits, alpha dropped")
 def test_sixteen_bit_colours(tmp_path: Path, suffix: str) -> None:
     path, values = tmp_path / f"x.{suffix}", IMAGE.astype(np.uint16) * 200
     cv2.imwrite(str(path), values[..., ::-1])
@@ -135,6 +142,7 @@ def test_sixteen_bit_colours(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(read_image(path), values / 65535, atol=1e-7)
 
 
+@pytest.mark.fault("Data", "float TIFF", "as it is; NaN and Inf refused, file named")
 def test_float_tiff(tmp_path: Path) -> None:
     path, values = tmp_path / "x.tif", noise(0, 20, 28)[..., 0].astype(np.float32) / 255
     tifffile.imwrite(path, values)
@@ -145,6 +153,7 @@ def test_float_tiff(tmp_path: Path) -> None:
         assert refused(lambda: read_image(path)).startswith(f"{path}: 1 values are NaN or infinite")
 
 
+@pytest.mark.fault("Data", "multi-page TIFF", "channels where so configured, else refused")
 def test_multi_page_tiff(tmp_path: Path) -> None:
     path, pages = tmp_path / "x.tif", np.moveaxis(noise(0, 20, 28), 2, 0)[:2]
     tifffile.imwrite(path, pages, photometric="minisblack")
@@ -155,6 +164,7 @@ def test_multi_page_tiff(tmp_path: Path) -> None:
     assert "no page 2" in refused(lambda: read_image(path, Reading(pages=2)))
 
 
+@pytest.mark.fault("Data", "TIFF with overviews", "the full page")
 def test_smaller_versions_of_a_page_are_no_pages(tmp_path: Path) -> None:
     path = tmp_path / "x.tif"
     with tifffile.TiffWriter(path) as file:
@@ -163,12 +173,14 @@ def test_smaller_versions_of_a_page_are_no_pages(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(path), IMAGE)
 
 
+@pytest.mark.fault("Data", "animated GIF", "refused, named")
 def test_animated_gif(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     Image.fromarray(IMAGE).save(path, "GIF", save_all=True, append_images=[Image.fromarray(IMAGE[::-1])])
     assert "(a GIF, " in refused(lambda: read_image(path))
 
 
+@pytest.mark.fault("Data", "palette mask", "ids")
 def test_palette_mask(tmp_path: Path) -> None:
     path, mask = tmp_path / "m.png", Image.fromarray(IDS)
     mask.putpalette([9, 9, 9, 255, 0, 0, 0, 255, 0])
@@ -177,6 +189,7 @@ def test_palette_mask(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_mask(path, rules), IDS)
 
 
+@pytest.mark.fault("Data", "RGB colour mask", "ids by the colour map; an unknown colour is named with its count")
 def test_rgb_colour_mask(tmp_path: Path) -> None:
     path, colors = tmp_path / "m.png", {0: (0, 0, 0), 1: RED, 2: GREEN}
     save_ids(path, colored(IDS, colors))
@@ -191,6 +204,7 @@ def test_rgb_colour_mask(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+@pytest.mark.fault("Data", "mask of three equal channels", "ids")
 def test_three_equal_channels_are_ids(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "m.png"
     Image.fromarray(IDS).convert(mode).save(path)
@@ -198,6 +212,7 @@ def test_three_equal_channels_are_ids(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.parametrize("where", ["classes.txt", "dataset.json", "data.colors"])
+@pytest.mark.fault("Data", "data set of colour masks", "read, wherever the colours are declared")
 def test_a_data_set_of_colour_masks(tmp_path: Path, where: str) -> None:
     colors = {0: (0, 0, 0), 1: RED, 4: GREEN}
     make_folder(tmp_path, (0, 1, 4))
@@ -217,10 +232,12 @@ def test_a_data_set_of_colour_masks(tmp_path: Path, where: str) -> None:
 
 
 @pytest.mark.parametrize("given", [{1: [255, 0]}, {1: [0, 0, 0], 2: [0, 0, 0]}, {1: "red"}, "yes", {1: [0, 0, 256]}])
+@pytest.mark.fault("Data", "impossible colour map", "refused")
 def test_impossible_colour_maps(tmp_path: Path, given: Any) -> None:
     assert refused(lambda: FileData(str(tmp_path), FolderLayout(), colors=given)).startswith("data.colors")
 
 
+@pytest.mark.fault("Data", "0 / 255 mask", "foreground only where the whole data set is so")
 def test_0_255_mask(tmp_path: Path) -> None:
     """Decided for the data set: beside other ids, 255 is ignored, even in a file that has 0 and 255 alone."""
     make_folder(tmp_path / "two", (0, 255))
@@ -231,6 +248,7 @@ def test_0_255_mask(tmp_path: Path) -> None:
     assert np.unique(opened(tmp_path / "three").splits["train"].read(0)[1]).tolist() == [0, 255]
 
 
+@pytest.mark.fault("Data", "JPEG mask", "refused; data.mask_threshold reads it")
 def test_jpeg_mask(tmp_path: Path) -> None:
     path, mask = tmp_path / "m.jpg", (IDS > 0) * np.uint8(255)
     Image.fromarray(mask).save(path)
@@ -239,6 +257,7 @@ def test_jpeg_mask(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(path, MaskRules(threshold=128)), mask > 0)
 
 
+@pytest.mark.fault("Data", "smoothed mask", "refused; data.mask_threshold reads it")
 def test_smoothed_mask(tmp_path: Path) -> None:
     path, values = tmp_path / "m.tif", np.linspace(0, 1, 560, dtype=np.float32).reshape(20, 28)
     tifffile.imwrite(path, values)
@@ -247,12 +266,14 @@ def test_smoothed_mask(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32, np.int64])
+@pytest.mark.fault("Data", "ids of 16, 32 and 64 bits", "read")
 def test_deep_ids(tmp_path: Path, dtype: type) -> None:
     path, ids = tmp_path / "m.tif", IDS.astype(dtype) * 30000
     tifffile.imwrite(path, ids)
     np.testing.assert_array_equal(read_mask(path), ids)
 
 
+@pytest.mark.fault("Data", "mask of one value", "read")
 def test_one_value_masks(tmp_path: Path) -> None:
     make_folder(tmp_path, (0, 1))
     save_ids(tmp_path / "masks" / "train" / "bïld 0.png", np.zeros((7, 11), np.uint8))
@@ -260,6 +281,7 @@ def test_one_value_masks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tag", range(2, 9))
+@pytest.mark.fault("Data", "EXIF orientation", "the size of the mask tells which was meant; square: asks")
 def test_exif_orientation(tmp_path: Path, tag: int) -> None:
     """Pillow's own transposition is the reference."""
     path, mask = tmp_path / "x.png", tmp_path / "m.png"
@@ -283,6 +305,7 @@ def test_exif_orientation(tmp_path: Path, tag: int) -> None:
     assert "data.orientation=apply or ignore" in fault_of(path, mask)
 
 
+@pytest.mark.fault("Data", "EXIF orientation, as a data set", "turned as its masks are")
 def test_exif_orientation_of_a_data_set(tmp_path: Path) -> None:
     make_folder(tmp_path, (0, 1))
     path = tmp_path / "images" / "train" / "bïld 0.png"
@@ -292,6 +315,7 @@ def test_exif_orientation_of_a_data_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["opaque", "clear"])
+@pytest.mark.fault("Data", "RGBA", "alpha dropped, with one warning unless opaque")
 def test_rgba(tmp_path: Path, kind: str) -> None:
     make_folder(tmp_path, (0, 1))
     for path in (tmp_path / "images").rglob("*.png"):
@@ -306,6 +330,7 @@ def test_rgba(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("mode", "suffix"), [("CMYK", "tif"), ("CMYK", "jpg"), ("1", "png"), ("P", "png")])
+@pytest.mark.fault("Data", "CMYK, 1-bit, palette", "converted")
 def test_cmyk_one_bit_and_palette(tmp_path: Path, mode: str, suffix: str) -> None:
     path = tmp_path / f"x.{suffix}"
     image = Image.fromarray(IMAGE).convert(mode)
@@ -317,6 +342,7 @@ def test_cmyk_one_bit_and_palette(tmp_path: Path, mode: str, suffix: str) -> Non
         )
 
 
+@pytest.mark.fault("Data", "decompression bomb", "refused by its header")
 def test_bomb(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     bomb(path, 12000)
@@ -324,6 +350,7 @@ def test_bomb(tmp_path: Path) -> None:
     assert f"more than {MAX_PIXELS:,}" in refused(lambda: read_mask(path))
 
 
+@pytest.mark.fault("Data", "symlink loop, folder named x.png", "named, no hang")
 def test_a_symlink_loop_and_a_folder_named_png(tmp_path: Path) -> None:
     (tmp_path / "a.png").symlink_to(tmp_path / "b.png")
     (tmp_path / "b.png").symlink_to(tmp_path / "a.png")
@@ -332,12 +359,14 @@ def test_a_symlink_loop_and_a_folder_named_png(tmp_path: Path) -> None:
         assert refused(lambda name=name: read_image(tmp_path / name)).startswith(f"{tmp_path / name}: not a readable")
 
 
+@pytest.mark.fault("Data", "unicode and spaces in names", "loads")
 def test_unicode_and_spaces(tmp_path: Path) -> None:
     path = tmp_path / "ein Bild, 日本.png"
     Image.fromarray(IMAGE).save(path)
     np.testing.assert_array_equal(read_image(path), IMAGE)
 
 
+@pytest.mark.fault("Data", "images of different kinds", "all listed")
 def test_images_of_different_kinds_are_all_listed(tmp_path: Path) -> None:
     make_folder(tmp_path, (0, 1), {"train": 5, "val": 2})
     deep, wide = (tmp_path / "images" / "train" / f"bïld {i}.png" for i in (1, 2))
@@ -350,6 +379,7 @@ def test_images_of_different_kinds_are_all_listed(tmp_path: Path) -> None:
     assert f"{wide}: 1 channels of uint8, but most images have 3 of uint8" in message
 
 
+@pytest.mark.fault("Data", "windows of a huge tiled TIFF", "read, exempt from the limit")
 def test_windows_need_not_fit_into_the_limit(tmp_path: Path) -> None:
     path = tmp_path / "x.tif"
     tifffile.imwrite(path, IMAGE, photometric="rgb", tile=(16, 16), compression="zlib")

@@ -15,7 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from segtrain.callbacks import KeepLast
 from segtrain.cli import main
+from segtrain.cli.conf import options
 from segtrain.errors import UserError
+from segtrain.optim import SCHEDULES
 from segtrain.resume import Resume, check_continuation, newest
 from segtrain.runs import Run, find_latest, read_run, set_status
 from tests import tiny
@@ -23,13 +25,22 @@ from tests.tiny import curves
 
 # 10 images in batches of 4: an epoch has 2 steps, three epochs have 6
 STEPS = ["epochs=3", "checkpoint.every_steps=1"]
+SMALL = ["batch_size=2", "data.train=6"]  # 3 steps of an epoch, for what needs more of them
+# one variant for each option of the groups that carry something from step to step, and the settings that do
 VARIANTS = {
-    "default": [],
-    "plateau": ["optim.schedule=plateau", "optim.patience=0", "monitor=val/loss", "monitor_mode=min"],
-    "onecycle": ["optim.schedule=onecycle"],
-    "accumulated": ["trainer.accumulate=2", "batch_size=2"],
-    "focal, heavy": ["loss=focal", "aug=heavy"],
+    **{f"mix={kind}": [f"mix={kind}", "aug=light"] for kind in options("mix") if kind != "none"},
+    **{f"aug={name}": [f"aug={name}"] for name in ("heavy", "randaugment", "trivialaugment", "autoaugment")},
+    **{f"optim={name}": [f"optim={name}"] for name in options("optim")},
+    **{f"schedule={name}": [f"optim.schedule={name}"] for name in SCHEDULES if name != "plateau"},
+    "schedule=plateau": ["optim.schedule=plateau", "optim.patience=0", "monitor=val/loss", "monitor_mode=min"],
+    "accumulate": ["trainer.accumulate=2", "batch_size=2"],
+    "accumulate, odd": ["trainer.accumulate=2", *SMALL],
+    "bf16": ["trainer.precision=bf16-mixed"],
+    "clip": ["trainer.clip=.1"],
+    "early stop": ["callbacks=early_stop", "callbacks.early_stop.patience=2"],
+    "loss with ramps": ["loss=dice_boundary"],
     "rare classes": ["task=multiclass", "data.oversample=.5", "data.repeat=1", "crop=16"],
+    "workers": ["num_workers=2", "mix=copy_paste"],
 }
 
 
@@ -42,28 +53,36 @@ def interrupted(output: Path, step: int, *words: str) -> Run:
     return read_run(find_latest(output))
 
 
+def same(one: Run, other: Run) -> None:
+    """Equal weights, optimizer, curves and scores, bit for bit."""
+    assert tiny.differing(tiny.weights(one), tiny.weights(other)) == []
+    assert curves(one) == curves(other)
+    assert read_run(one.folder).summary["test"] == read_run(other.folder).summary["test"]
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return tiny.train(tmp_path_factory.mktemp("whole"), *STEPS)
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 5])
+@pytest.mark.fault("Resume", "end of an epoch, and its middle at every step", "bit-identical")
 def test_resume_at_every_step_is_bit_identical(tmp_path: Path, whole: Run, step: int) -> None:
-    run = interrupted(tmp_path, step)
-    assert tiny.differing(tiny.weights(whole), tiny.weights(run)) == []
-    assert curves(whole) == curves(run)
-    assert read_run(whole.folder).summary["test"] == run.summary["test"]
+    same(whole, interrupted(tmp_path, step))
 
 
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "default"])
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.fault("Resume", "every mixing, schedule and optimizer, accumulation, bf16, clip, workers", "bit-identical")
 def test_resume_is_bit_identical_with(tmp_path: Path, variant: str) -> None:
-    reference = tiny.train(tmp_path / "whole", *STEPS, *VARIANTS[variant])
-    run = interrupted(tmp_path / "cut", 3, *VARIANTS[variant])
-    assert tiny.differing(tiny.weights(reference), tiny.weights(run)) == []
-    assert curves(reference) == curves(run)
+    words = VARIANTS[variant]
+    reference = tiny.train(tmp_path / "whole", *STEPS, *words)
+    steps = int(curves(reference)[-1]["step"])
+    for step in {steps // 3, steps // 2}:  # behind an epoch, within one
+        same(reference, interrupted(tmp_path / str(step), step, *words))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.fault("Resume", "rare classes repeated, at every step, with workers", "bit-identical")
 def test_resume_at_every_step_with_weights_repeats_and_forced_crops(tmp_path: Path, workers: int) -> None:
     root = tiny.make_folder(tmp_path / "data", ids=(0, 1, 2), counts=(6, 1, 1), sizes=[(40, 36), (20, 20)])
     layout = ["data.layout._target_=tests.tiny.Weighted", "--allow", "tests"]
@@ -84,6 +103,7 @@ def test_resume_at_every_step_with_weights_repeats_and_forced_crops(tmp_path: Pa
         assert curves(reference) == curves(run)
 
 
+@pytest.mark.fault("Resume", "another number of workers", "bit-identical")
 def test_the_number_of_workers_changes_nothing(tmp_path: Path, whole: Run) -> None:
     command = ["train", *tiny.SYNTHETIC, *tiny.FAST, *STEPS, f"output_dir={tmp_path}", "num_workers=2"]
     assert main([*command, *tiny.stop_at(3)]) == 1
@@ -91,12 +111,12 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path, whole: Run) -> No
     assert tiny.differing(tiny.weights(whole), tiny.weights(read_run(find_latest(tmp_path)))) == []
 
 
+@pytest.mark.fault("Resume", "curves of TensorBoard", "no step twice, none missing")
 def test_tensorboard_curves_have_no_step_twice_and_none_missing(tmp_path: Path) -> None:
     run = interrupted(tmp_path, 3)
-    events = EventAccumulator(str(run.folder), size_guidance={"scalars": 0})
-    events.Reload()
-    assert [event.step for event in events.Scalars("val/iou")] == [1, 3, 5]
-    assert [event.step for event in events.Scalars("train/loss")] == [1, 3, 5]
+    for tag in ("val/iou", "train/loss", "perf/images_per_s", "optim/lr"):
+        assert [event.step for event in scalars(run, tag)] == [1, 3, 5]
+    assert len(scalars(run, "test/iou")) == 1
 
 
 def test_more_epochs_continue_a_finished_run(tmp_path: Path) -> None:
@@ -114,6 +134,7 @@ def test_words_that_are_typed_again_count_once(tmp_path: Path) -> None:
     assert read_run(find_latest(tmp_path)).summary["epochs"] == 2
 
 
+@pytest.mark.fault("Resume", "resume=auto", "the newest unfinished run of the same configuration, else a new one")
 def test_auto_continues_the_same_configuration_and_starts_another(tmp_path: Path) -> None:
     command = ["train", *tiny.SYNTHETIC, *tiny.FAST, *STEPS, f"output_dir={tmp_path}", "resume=auto"]
     assert main([*command, *tiny.stop_at(3)]) == 1
@@ -144,6 +165,7 @@ def test_a_damaged_last_checkpoint_is_passed_over_aloud(tmp_path: Path, capsys: 
         (["data.foreground=.3"], "data.foreground"),
     ],
 )
+@pytest.mark.fault("Resume", "changed loss, seed or data", "refused, with the difference")
 def test_another_setting_is_refused(
     tmp_path: Path, words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,6 +174,7 @@ def test_another_setting_is_refused(
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.fault("Resume", "changed batch size", "refused within an epoch; between two, a warning")
 def test_another_batch_size_is_refused_within_an_epoch_and_allowed_after_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,6 +195,7 @@ def test_a_one_cycle_schedule_is_not_drawn_out(tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("spec", ["latest", "nowhere", "auto-matic"])
+@pytest.mark.fault("Resume", "no such run", "one sentence, exit 1")
 def test_nothing_to_resume_is_one_sentence(tmp_path: Path, spec: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", f"resume={spec}", f"output_dir={tmp_path}"]) == 1
     error = capsys.readouterr().err
@@ -179,6 +203,7 @@ def test_nothing_to_resume_is_one_sentence(tmp_path: Path, spec: str, capsys: py
     assert error.count("\n") == 1
 
 
+@pytest.mark.fault("Resume", "moved run folder", "continued where it is")
 def test_a_moved_run_folder_is_continued_where_it_is(tmp_path: Path) -> None:
     run = tiny.train(tmp_path / "here", "epochs=1")
     moved = Path(shutil.move(run.folder, tmp_path / "moved"))
@@ -186,6 +211,27 @@ def test_a_moved_run_folder_is_continued_where_it_is(tmp_path: Path) -> None:
         main(["train", f"resume={moved}", "epochs=2", "optim.schedule=cosine", f"output_dir={tmp_path / 'here'}"]) == 0
     )
     assert torch.load(Run(moved).last, weights_only=True)["epoch"] == 1
+
+
+def scalars(run: Run, tag: str) -> list[Any]:
+    """The points of a curve, as TensorBoard shows them."""
+    events = EventAccumulator(str(run.folder), size_guidance={"scalars": 0})
+    events.Reload()
+    found: list[Any] = events.Scalars(tag)
+    return found
+
+
+@pytest.mark.parametrize("cut", [1, 7, 100])
+@pytest.mark.fault("Environment", "event file truncated", "the curve goes on, no step twice")
+def test_a_truncated_event_file(tmp_path: Path, cut: int) -> None:
+    command = ["train", *tiny.SYNTHETIC, *tiny.FAST, *STEPS, f"output_dir={tmp_path}"]
+    assert main([*command, *tiny.stop_at(3)]) == 1
+    (path,) = find_latest(tmp_path).glob("events.*")
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert main(["train", "resume=latest", f"output_dir={tmp_path}", "~callbacks.stop"]) == 0
+    steps = [event.step for event in scalars(read_run(find_latest(tmp_path)), "val/iou")]
+    assert steps in ([1, 3, 5], [3, 5])  # what was cut off is gone
+    assert steps[-2:] == [3, 5]
 
 
 def edit(run: Run, change: Callable[[dict[str, Any]], None]) -> None:
@@ -221,6 +267,7 @@ def test_a_moved_run_without_its_best_makes_a_new_one(tmp_path: Path) -> None:
     assert run.best.is_file()
 
 
+@pytest.mark.fault("Resume", "changed number of processes", "refused within an epoch; between two, a warning")
 def test_another_number_of_processes_is_refused_within_an_epoch_and_allowed_after_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -337,6 +384,7 @@ def test_the_summary_counts_all_sessions(tmp_path: Path) -> None:
     assert 10**9 / 1600 < summary["images_per_s"] <= 10**9 / 1000
 
 
+@pytest.mark.fault("Resume", "kill right after a save", "no epoch is lost from metrics.csv and TensorBoard")
 def test_a_kill_right_after_the_save_loses_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save = KeepLast.save
 
@@ -348,4 +396,6 @@ def test_a_kill_right_after_the_save_loses_no_row(tmp_path: Path, monkeypatch: p
         patched.setattr(KeepLast, "save", killed)
         assert main(["train", *tiny.SYNTHETIC, *tiny.FAST, f"output_dir={tmp_path}"]) == 1
     assert main(["train", "resume=latest", f"output_dir={tmp_path}"]) == 0
-    assert [row["epoch"] for row in curves(read_run(find_latest(tmp_path)))] == ["1", "2"]
+    run = read_run(find_latest(tmp_path))
+    assert [row["epoch"] for row in curves(run)] == ["1", "2"]
+    assert [event.step for event in scalars(run, "val/iou")] == [1, 3]

@@ -29,6 +29,7 @@ from segtrain.errors import UserError
 from segtrain.metrics import CalibrationProbe, SegmentationMetrics
 from segtrain.module import SegmentationModule, score_tag
 from segtrain.runs import find_run
+from segtrain.secrets import masked
 from segtrain.seeds import derive, seed_torch
 from segtrain.task import Task
 from segtrain.windows import Tiling
@@ -89,7 +90,7 @@ def assemble(request: Request) -> Parts:
     net = _builder(config.model, "model", allow)(
         task=source.task, in_channels=source.channels, mean=source.mean, std=source.std
     )
-    record = {"config": plain(config), "task": plain_fields(source.task), "channels": source.channels}
+    record = {"config": masked(plain(config)), "task": plain_fields(source.task), "channels": source.channels}
     module = SegmentationModule(
         net.to(memory_format=torch.channels_last),
         build_loss_of(config, allow),

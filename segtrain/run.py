@@ -6,7 +6,6 @@ python train.py loss=focal  ->  cli  ->  train(request)  ->  module.training_ste
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -17,13 +16,13 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from segtrain import callbacks as cb
 from segtrain import checks
 from segtrain.assemble import Parts, Request, assemble
-from segtrain.build import build, plain
+from segtrain.build import build, plain, shown
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
 from segtrain.checkpoint import KEY, load_checkpoint, load_net
 from segtrain.console import listed, log, score_table, set_up_logging
@@ -34,6 +33,7 @@ from segtrain.losses import Combo
 from segtrain.record import config_hash, summarize
 from segtrain.resume import Resume, check_same
 from segtrain.runs import Run, find_run, read_run, write_json
+from segtrain.secrets import masked_command
 from segtrain.session import begin, recorded, terminable
 from segtrain.task import Task
 from segtrain.trainer import build_trainer
@@ -187,7 +187,7 @@ def _describe(trainer: Trainer, parts: Parts, resume: Resume | None) -> None:
     """Tell TensorBoard what is run; a run that is continued has been told."""
     logger = trainer.loggers[0]
     if trainer.is_global_zero and resume is None and isinstance(logger, EventFile):
-        texts = {"config": OmegaConf.to_yaml(parts.config, resolve=True), "command": shlex.join(sys.argv)}
+        texts = {"config": shown(parts.config), "command": masked_command(sys.argv)}
         describe_run(logger, texts | {"data": "\n".join(parts.source.notes)})
 
 
@@ -198,7 +198,7 @@ def _summary(
     config = parts.config
     names = {group: request.choices.get(group) for group in ("loss", "aug", "mix", "model")}
     settings = {"lr": config.lr, "batch_size": config.batch_size, "epochs": config.epochs, "seed": config.seed}
-    summary = {"status": "done", "command": shlex.join(sys.argv), **names, **settings, "data": parts.source.name}
+    summary = {"status": "done", "command": masked_command(sys.argv), **names, **settings, "data": parts.source.name}
     if parts.choice is not None:
         summary |= {"loss_chosen": parts.choice.loss, "loss_reason": parts.choice.reason}
     summary |= summarize(folder / "metrics.csv", config.monitor, config.monitor_mode, scores)

@@ -12,6 +12,7 @@ from pathlib import Path
 from segtrain import __version__
 from segtrain.checks import did_you_mean
 from segtrain.errors import UserError
+from segtrain.secrets import hidden, remember
 
 # command -> (module, function, one line for the help); a function takes Arguments
 COMMANDS = {
@@ -74,6 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 for an error the user can mend, 130 when interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     traceback = "--traceback" in words
+    remember({}, words)
     try:
         code = _dispatch(words)
         sys.stdout.flush()
@@ -81,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         if traceback:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {hidden(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return _interrupted()
@@ -95,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if traceback:
             raise
-        message = " ".join(str(error).split())[:500]
+        message = " ".join(hidden(str(error)).split())[:500]
         print(f"error: {type(error).__name__}: {message} (--traceback shows where)", file=sys.stderr)
         return 1
 

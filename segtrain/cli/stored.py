@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segtrain.errors import UserError
 from segtrain.runs import LATEST, find_latest, find_run
+from segtrain.secrets import masked_words
 
 FOLDER = "--config-dir="  # how overrides.yaml holds the user's own groups, beside the words
 START = ("resume", "init_from")  # settings that concern only the start of a run
@@ -60,8 +61,18 @@ def continued(words: Sequence[str], config_dir: str | None) -> tuple[list[str], 
         return list(words), config_dir
     path = find_latest(Path(given.get("output_dir", "outputs"))) if spec == LATEST else Path(spec).expanduser()
     folder = path.resolve().parent.parent if path.is_file() else path
-    before = [word for word in stored_words(folder) if word not in words]  # Hydra takes no ~key or +group twice
-    return [*before, *words], config_dir or stored_folder(folder)
+    return [*without(stored_words(folder), words), *words], config_dir or stored_folder(folder)
+
+
+def without(stored: Sequence[str], given: Sequence[str]) -> list[str]:
+    """A run's own words but for those that are typed again; Hydra takes no ~key, +key or +group twice.
+
+    Args:
+        stored: with MASK for secrets.
+        given: of the command now, where secrets have their values.
+    """
+    again = {*given, *masked_words(given)}
+    return [word for word in stored if word not in again]
 
 
 def find_checkpoint(spec: str, output_dir: Path) -> tuple[Path, Path]:

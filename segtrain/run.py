@@ -21,11 +21,12 @@ from rich.console import Console
 
 from segtrain import callbacks as cb
 from segtrain import checks
-from segtrain.assemble import Parts, Request, assemble
+from segtrain.assemble import Parts, Request, assemble, check_determinism
 from segtrain.build import build, plain, shown
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
 from segtrain.checkpoint import KEY, load_checkpoint, load_net
 from segtrain.console import listed, log, score_table, set_up_logging
+from segtrain.determinism import restored
 from segtrain.errors import UserError
 from segtrain.evaluation import output_folder, threshold_report, write_tables
 from segtrain.labels import absence, check_labels
@@ -39,6 +40,7 @@ from segtrain.task import Task
 from segtrain.trainer import build_trainer
 
 
+@restored()
 def train(request: Request) -> Run:
     """Train, keep the best checkpoint, score it on the test split, and record everything.
 
@@ -55,6 +57,7 @@ def train(request: Request) -> Run:
     check_labels(parts.source)
     trial, _, _ = _trainer(parts, Path(os.devnull), request)  # finds wrong settings before a folder is made
     parts.data.check_shares(trial.world_size, _used_splits(parts))
+    check_determinism(parts, trial.strategy.root_device, str(trial.precision))
     session = begin(request, parts, trial)
     folder, resume = session.folder, session.resume
     if session.complete and resume is not None:
@@ -109,6 +112,7 @@ def score(trainer: Trainer, parts: Parts, checkpoint: Path, split: str) -> dict[
     return {tag: float(value) for tag, value in trainer.callback_metrics.items() if tag.startswith("test")}
 
 
+@restored()
 def evaluate(request: Request) -> dict[str, float]:
     """Score a trained net on a split; the configuration is the run's own with the given changes.
 

@@ -18,6 +18,7 @@ from segtrain.secrets import hidden, remember
 COMMANDS = {
     "train": ("segtrain.cli.training", "train", "train a net, score it on the test split"),
     "evaluate": ("segtrain.cli.training", "evaluate", "score a trained net on a split"),
+    "repro": ("segtrain.cli.repro", "repro", "train a finished run again from its own record, and compare the two"),
     "predict": ("segtrain.cli.prediction", "predict", "make masks of images"),
     "check": (
         "segtrain.cli.data",
@@ -43,7 +44,7 @@ SHOWING: dict[str, tuple[str, ...]] = {
 HOW_SHOWN = ("--resolve", "--package", "-p")  # of --cfg
 HYDRA_FLAGS = (*MULTIRUN, *SHOWING, *HOW_SHOWN)
 COMPOSED = ("train", "evaluate", "predict", "check", "preview", "explain")  # commands that print their configuration
-READING = (*COMPOSED, "test-loss")  # commands that read the user's own configurations
+READING = (*COMPOSED, "test-loss", "repro")  # commands that read the user's own configurations
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Arguments:
 
     Args:
         command: its name.
-        overrides: key=value words, and the plain words of ls and cp.
+        overrides: key=value words, and the plain words of ls, cp and repro.
         hydra: flags (with their values) for Hydra itself, such as --cfg job.
         multirun: whether every combination is wanted (-m).
         compare: whether comma-separated values are put side by side.

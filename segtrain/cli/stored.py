@@ -32,12 +32,20 @@ def stored_folder(folder: Path) -> str | None:
     Raises:
         UserError: it is gone.
     """
-    found = next((word.removeprefix(FOLDER) for word in _read(folder) if word.startswith(FOLDER)), None)
-    if found is not None and not Path(found).is_dir():
+    return existing_folder(folder, next((w.removeprefix(FOLDER) for w in _read(folder) if w.startswith(FOLDER)), None))
+
+
+def existing_folder(run: Path, config_dir: str | None) -> str | None:
+    """The --config-dir of a run, if it had one.
+
+    Raises:
+        UserError: it is gone.
+    """
+    if config_dir is not None and not Path(config_dir).is_dir():
         raise UserError(
-            f"{folder} was made with --config-dir {found}, which is gone; say --config-dir and where it is now"
+            f"{run} was made with --config-dir {config_dir}, which is gone; say --config-dir and where it is now"
         )
-    return found
+    return config_dir
 
 
 def _read(folder: Path) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 MASK = "*masked*"  # Hydra and shells-in-quotes take these characters as they are
@@ -82,9 +83,11 @@ def masked_words(words: Iterable[str]) -> list[str]:
     return [masked_word(word) for word in words]
 
 
-def masked_command(words: Iterable[str]) -> str:
-    """A command as it could be typed, but for its secrets."""
-    return shlex.join(masked_words(words))
+def masked_command(words: Sequence[str]) -> str:
+    """A command as it could be typed, but for its secrets; the program without the folder that it lies in."""
+    program = Path(words[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    return shlex.join([name, *masked_words(words[1:])])
 
 
 def remember(node: Any, words: Iterable[str] = ()) -> None:

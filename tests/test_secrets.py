@@ -128,7 +128,7 @@ def test_containers_lose_their_secrets_and_nothing_else() -> None:
 
 
 def test_a_command_can_be_read_but_for_its_secrets() -> None:
-    words = ["segtrain", "train", "+callbacks.x.token=abc", "name=my run"]
+    words = ["/home/me/bin/segtrain", "train", "+callbacks.x.token=abc", "name=my run"]
     assert masked_command(words) == f"segtrain train '+callbacks.x.token={MASK}' 'name=my run'"
 
 

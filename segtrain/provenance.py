@@ -20,7 +20,17 @@ from segtrain.loading import usable_cores
 # they change how sums are ordered, and with that the last bits of results
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE", "KMP_AFFINITY")
 GIT_SECONDS = 10
-READ_WHOLE = 1_000_000  # bytes; of larger files that git does not know, the size counts alone
+CODE = (
+    ".py",
+    ".ipynb",
+    ".sh",
+    ".yaml",
+    ".yml",
+    ".toml",
+    ".cfg",
+    ".ini",
+)  # of files that git does not know, these count
+READ_WHOLE = 1_000_000  # bytes; of larger ones the size counts alone
 STATUS = ("status", "--porcelain=v2", "--branch", "--untracked-files=all", "-z")
 
 
@@ -120,7 +130,7 @@ def repository(folder: Path) -> dict[str, Any] | None:
 
     Returns:
         commit and branch ("" where none is checked out), dirty, and for a dirty one a digest of what was changed: of
-        the difference to the commit and of the files that git does not know (their content up to a megabyte each).
+        the difference to the commit and of code that git does not know. Data and what runs leave behind do not count.
     """
     status = _git(folder, *STATUS)
     if status is None:
@@ -128,14 +138,16 @@ def repository(folder: Path) -> dict[str, Any] | None:
     lines = status.split("\0")
     branch = dict(line.removeprefix("# branch.").split(" ", 1) for line in lines if line.startswith("# branch."))
     commit, head = branch.get("oid", ""), branch.get("head", "")
-    changed = [line for line in lines if line and not line.startswith("#")]
-    found = {"commit": commit, "branch": "" if head.startswith("(") else head, "dirty": bool(changed)}
-    unknown = [line[2:] for line in changed if line.startswith("? ")]
-    return found | ({"changes": _changes(folder, unknown)} if changed else {})
+    changed = [line for line in lines if line and line[:2] not in ("# ", "? ")]
+    unknown = [line[2:] for line in lines if line.startswith("? ") and line.endswith(CODE)]
+    if changed or unknown:
+        top = Path(_git(folder, "rev-parse", "--show-toplevel") or folder)
+        unknown = [name for name in unknown if not ((top / name).parent / "env.json").is_file()]  # of a run
+    found = {"commit": commit, "branch": "" if head.startswith("(") else head, "dirty": bool(changed or unknown)}
+    return found | ({"changes": _changes(top, unknown)} if found["dirty"] else {})
 
 
-def _changes(folder: Path, unknown: list[str]) -> str:
-    top = Path(_git(folder, "rev-parse", "--show-toplevel") or folder)
+def _changes(top: Path, unknown: list[str]) -> str:
     digest = hashlib.sha256((_git(top, "diff", "HEAD", "--full-index") or "").encode(errors="surrogateescape"))
     for name in sorted(unknown):
         digest.update(f"\0{name}\0".encode(errors="surrogateescape"))

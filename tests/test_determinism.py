@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,14 @@ def test_torch_names_the_operation_and_is_left_as_it_was() -> None:
     assert alerts(put) == [PUT]
     assert alerts(lambda: torch.ones(3) + 1) == []
     assert state() == before
+
+
+def test_a_variable_that_comes_too_late_is_said() -> None:
+    # torch's own words, on a GPU
+    words = "this operation is not deterministic because it uses CuBLAS and you have CUDA >= 10.2. To enable, set an "
+    found = alerts(lambda: warnings.warn(f"{words}environment variable: {WORKSPACE}=:4096:8 or :16:8", stacklevel=1))
+    assert found == [f"matmul (without {WORKSPACE}=:4096:8 before the process starts)"]
+    assert alerts(lambda: warnings.warn("something else", stacklevel=1)) == []
 
 
 def test_what_is_not_deterministic_is_said_with_where_it_comes_from() -> None:
@@ -175,7 +184,8 @@ def test_what_one_run_sets_does_not_leak_into_the_next(tmp_path: Path, monkeypat
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu_what_is_found_is_what_torch_refuses() -> None:
+def test_on_a_gpu_what_is_found_is_what_torch_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WORKSPACE, ":4096:8")
     task, device = Task("binary"), torch.device("cuda")
     image, logits, target = random_batch(task, (3, 64, 64), "uint8", device)
     upsampling = nn.Sequential(nn.Conv2d(3, 1, 1), nn.Upsample(scale_factor=2, mode="bicubic")).to(device)

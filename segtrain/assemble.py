@@ -182,7 +182,8 @@ def _datamodule(
     pinned = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
     mixing = build_mixing_of(config, allow)
     batches = (config.batch_size, augmentation.size, config.num_workers, pinned)
-    return SegmentationDataModule(source, augmentation, config.seed, *batches, tiling, mixing)
+    timeout = config.worker_timeout
+    return SegmentationDataModule(source, augmentation, config.seed, *batches, tiling, mixing, timeout)
 
 
 def _builder(node: DictConfig, key: str, allow: tuple[str, ...]) -> Any:

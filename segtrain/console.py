@@ -34,7 +34,7 @@ KNOWN_WARNINGS = (
     "It is recommended to use .*sync_dist",  # values come from torchmetrics objects, which are exact already
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # within Lightning
     "Trying to infer the `batch_size`",  # epoch values are logged once, so no batch weighs in
-    "The ``compute`` method of metric Mean was called before",  # resumed behind an epoch's last step
+    "The ``compute`` method of metric (Mean|SeenClasses) was called before",  # resumed behind an epoch's last step
 )
 
 

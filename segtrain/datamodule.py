@@ -21,6 +21,7 @@ from segtrain.mixed import make_bank, mix_step
 from segtrain.mixing import Mixing
 from segtrain.mixing.bank import Bank
 from segtrain.seeds import derive
+from segtrain.signals import ignore_signals
 from segtrain.task import Batch
 from segtrain.windows import Tiling
 
@@ -38,6 +39,7 @@ class SegmentationDataModule(LightningDataModule):
         pin_memory: page-locked batches for asynchronous copies to a GPU.
         tiling: which images are evaluated in tiles.
         mixing: of training batches; None: none.
+        timeout: seconds to wait for a batch of the loading processes.
 
     Raises:
         UserError: a value out of range.
@@ -54,6 +56,7 @@ class SegmentationDataModule(LightningDataModule):
         pin_memory: bool = False,
         tiling: Tiling | None = None,
         mixing: Mixing | None = None,
+        timeout: float = 600,
     ) -> None:
         super().__init__()
         self.source = source
@@ -69,6 +72,7 @@ class SegmentationDataModule(LightningDataModule):
         self.pin_memory = pin_memory
         self.tiling = tiling or Tiling()
         self.mixing = mixing
+        self.timeout = checks.number("worker_timeout", timeout, above=0)
         self.bank: Bank | None = None
         self.test_split = "test"  # what trainer.test scores
 
@@ -145,6 +149,8 @@ class SegmentationDataModule(LightningDataModule):
             "collate_fn": collate,
             "pin_memory": self.pin_memory,
             "persistent_workers": workers > 0,
+            "timeout": self.timeout if workers else 0,
+            "worker_init_fn": ignore_signals,
         }
 
     def _ranks(self) -> tuple[int, int]:

@@ -134,7 +134,7 @@ class SegmentationModule(LightningModule):
         values |= {f"train_{key}": float(share) for key, share in self.seen.compute().items()}
         self.seen.reset()
         values["optim/lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.log_dict(values)
+        self.log_dict(values, logger=False)
         if self._plateau is not None and self.monitor in self.trainer.callback_metrics:
             self._plateau.step(float(self.trainer.callback_metrics[self.monitor]))
 
@@ -150,7 +150,7 @@ class SegmentationModule(LightningModule):
         values = {f"{stage}/loss": self._take(f"{stage}_loss")}
         values |= {score_tag(stage, key): float(score) for key, score in self.counts(stage).compute().items()}
         values |= {f"{stage}_probe/{key}": float(score) for key, score in self.probe(stage).compute().items()}
-        self.log_dict(values)
+        self.log_dict(values, logger=False)
 
     def on_validation_epoch_start(self) -> None:
         """Begin counting anew."""
@@ -163,6 +163,7 @@ class SegmentationModule(LightningModule):
     def _reset(self, stage: str) -> None:
         self.counts(stage).reset()
         self.probe(stage).reset()
+        self._mean(f"{stage}_loss").reset()
 
     def _take(self, key: str) -> float:
         """Read a mean and begin it anew."""

@@ -16,7 +16,7 @@ from segtrain.runs import write_json
 from segtrain.secrets import masked
 
 # what may differ between a run and the one that continues it
-NOT_HASHED = ("resume", "output_dir", "num_workers", "stats", "task", "tile", "tile_margin")
+NOT_HASHED = ("resume", "output_dir", "num_workers", "worker_timeout", "stats", "task", "tile", "tile_margin")
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

@@ -43,6 +43,7 @@ FREE = (
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.strategy",
+    "worker_timeout",
 )
 # May change between two epochs, with a warning: what a machine with other memory needs. Within an epoch the images
 # already seen could no longer be told. The rest of `trainer` (clip, limit_train, limit_val) makes another training.
@@ -100,8 +101,9 @@ class Resume:
 
     @property
     def mid_epoch(self) -> bool:
-        """Whether it stands within an epoch."""
-        return not self.content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
+        """Whether it stands within an epoch, its validation included."""
+        progress = self.content["loops"]["fit_loop"]["epoch_progress"]["current"]
+        return bool(progress["processed"] < progress["ready"])
 
 
 def find_resume(spec: str | None, output_dir: Path, config_hash: str, say: Callable[[str], None]) -> Resume | None:

@@ -15,7 +15,6 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -24,6 +23,7 @@ from segtrain import checks
 from segtrain.assemble import Parts, Request, assemble, check_determinism
 from segtrain.build import build, plain, shown
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
+from segtrain.causes import in_words
 from segtrain.checkpoint import KEY, load_checkpoint, load_net
 from segtrain.console import listed, log, score_table, set_up_logging
 from segtrain.determinism import restored
@@ -35,7 +35,8 @@ from segtrain.record import config_hash, summarize
 from segtrain.resume import Resume, check_same
 from segtrain.runs import Run, find_run, read_run, write_json
 from segtrain.secrets import masked_command
-from segtrain.session import begin, recorded, terminable
+from segtrain.session import begin, recorded
+from segtrain.signals import Signals, listening
 from segtrain.task import Task
 from segtrain.trainer import build_trainer
 
@@ -55,7 +56,7 @@ def train(request: Request) -> Run:
         return read_run(request.sweep)
     parts = assemble(request)
     check_labels(parts.source)
-    trial, _, _ = _trainer(parts, Path(os.devnull), request)  # finds wrong settings before a folder is made
+    trial, _ = _trainer(parts, Path(os.devnull), request, Signals())  # finds wrong settings before a folder is made
     parts.data.check_shares(trial.world_size, _used_splits(parts))
     check_determinism(parts, trial.strategy.root_device, str(trial.precision))
     session = begin(request, parts, trial)
@@ -63,13 +64,13 @@ def train(request: Request) -> Run:
     if session.complete and resume is not None:
         log.info(f"{folder} is done already, after {resume.epochs} epochs; epochs=N trains on")
         return read_run(folder)
-    with recorded(session, request, parts):
+    with recorded(session, request, parts) as signals:
         log.info(_headline(parts, request, folder, resume) + session.initial)
         if chosen := parts.data.tune():
             log.info(f"load   {chosen}")
-        trainer, speed, stop = _trainer(parts, folder, request, resume, started)
+        trainer, speed = _trainer(parts, folder, request, signals, resume, started)
         _describe(trainer, parts, resume)
-        _fit(trainer, parts, resume, stop)
+        _fit(trainer, parts, resume)
         _, tested = find_run(str(folder), folder.parent)
         scores = score(trainer, parts, tested, "test") if "test" in parts.source.splits else {}
         summary = _summary(trainer, parts, request, folder, scores) | {
@@ -87,14 +88,10 @@ def _used_splits(parts: Parts) -> list[str]:
     return ["train", "val", *(["test"] if tested else [])]
 
 
-def _fit(trainer: Trainer, parts: Parts, resume: Resume | None, stop: cb.StopSignal) -> None:
+def _fit(trainer: Trainer, parts: Parts, resume: Resume | None) -> None:
     path = None if resume is None else str(resume.checkpoint)
-    try:
+    with in_words(trainer, "train"):
         trainer.fit(parts.module, datamodule=parts.data, ckpt_path=path, weights_only=True)
-    except Exception as error:
-        if stop.received:  # by the whole process group: without its loading processes a training cannot end in order
-            raise SIGTERMException from error
-        raise
 
 
 def score(trainer: Trainer, parts: Parts, checkpoint: Path, split: str) -> dict[str, float]:
@@ -108,7 +105,8 @@ def score(trainer: Trainer, parts: Parts, checkpoint: Path, split: str) -> dict[
     load_net(parts.module.net, load_checkpoint(checkpoint), checkpoint)
     parts.data.check_shares(trainer.world_size, [split])
     parts.data.test_split = split
-    trainer.test(parts.module, datamodule=parts.data, verbose=False)
+    with in_words(trainer, split):
+        trainer.test(parts.module, datamodule=parts.data, verbose=False)
     return {tag: float(value) for tag, value in trainer.callback_metrics.items() if tag.startswith("test")}
 
 
@@ -139,7 +137,7 @@ def evaluate(request: Request) -> dict[str, float]:
         )
     split, table = str(config.split), cb.ImageTable(checks.flag("surface", config.surface))
     trainer = build_trainer(plain(config.trainer), 1, [table], [])
-    with terminable():
+    with listening():
         scores = score(trainer, parts, checkpoint, split)
     scores |= table.means()
     log.info(score_table(scores, "test", given, f"{split} split of {parts.source.name}, {checkpoint}"))
@@ -153,13 +151,12 @@ def evaluate(request: Request) -> dict[str, float]:
 
 
 def _trainer(
-    parts: Parts, folder: Path, request: Request, resume: Resume | None = None, started: float = 0.0
-) -> tuple[Trainer, cb.Speed, cb.StopSignal]:
+    parts: Parts, folder: Path, request: Request, signals: Signals, resume: Resume | None = None, started: float = 0.0
+) -> tuple[Trainer, cb.Speed]:
     config, checkpoints, speed = parts.config, folder / "checkpoints", cb.Speed(started)
     extra = {name: node for name, node in config.callbacks.items() if name != "pictures"}
     shown = config.callbacks.get("pictures")  # ~callbacks.pictures removes them
     last = cb.KeepLast(checkpoints, config.checkpoint.every_steps, config.checkpoint.every_minutes)
-    stop = cb.StopSignal(last)
     around: list[Callback] = [
         cb.StepSeeds(config.seed),
         cb.NonFiniteGuard(config.trainer.check, config.trainer.log_every),
@@ -167,15 +164,16 @@ def _trainer(
         *([] if shown is None else [cb.Pictures(shown.samples, folder / "plots")]),
         cb.StepBar(Console()),
         *(build(node, f"callbacks.{name}", request.allow) for name, node in extra.items()),
-        stop,
+        cb.StopSignal(last, signals),
         cb.EpochReport(log.info, folder / "metrics.csv", config.monitor, config.monitor_mode),
         cb.KeepBest(checkpoints, config.monitor, config.monitor_mode),
         last,
     ]
-    logger = EventFile(folder, None if resume is None else resume.step)
+    # what a killed process wrote behind its last checkpoint (a sweep's run: before its first) is void
+    logger = EventFile(folder, 0 if resume is None else resume.step)
     # a run that was stopped early has only its test left
     epochs = resume.epochs if resume is not None and resume.trained(plain(config)) else config.epochs
-    return build_trainer(plain(config.trainer), epochs, around, [logger], config.deterministic), speed, stop
+    return build_trainer(plain(config.trainer), epochs, around, [logger], config.deterministic), speed
 
 
 def not_changed(config: DictConfig) -> None:

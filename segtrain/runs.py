@@ -22,7 +22,7 @@ LONGEST_NAME = 60  # characters of one folder's name
 STAMP = "_%m%d-%H%M"
 LONGEST_LABEL = LONGEST_NAME - len("_0102-0304-999")  # what is left beside the date and the number
 LATEST = "latest"
-STATUSES = ("running", "done", "failed", "pruned")
+STATUSES = ("running", "done", "failed", "stopped", "pruned")
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,6 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def set_status(folder: Path, status: str) -> None:
-    """Note whether a run is running, done, failed or pruned."""
+    """Note whether a run is running, done, failed, stopped (to be continued) or pruned."""
     assert status in STATUSES
     write_text(folder / "status", f"{status}\n")

@@ -16,7 +16,6 @@ from typing import Any
 
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 
 from segtrain.assemble import Parts, Request
@@ -38,9 +37,9 @@ from segtrain.runs import (
     write_text,
 )
 from segtrain.secrets import masked_command, masked_words
+from segtrain.signals import Signals, Stopped, listening
 
 FOLDER, CHECKPOINT = "SEGTRAIN_RUN_FOLDER", "SEGTRAIN_RUN_CHECKPOINT"  # for the processes that Lightning starts
-TERMINATED = 128 + 15  # exit code of a process that was asked to end by signal 15, SIGTERM
 DATA_PATHS = ("data.root", "data.split_file", "data.exclude", "aug.references")
 DEFAULT_MODEL, NOT_MIXED = "unet_tiny", "none"  # not part of a run's name
 
@@ -167,26 +166,26 @@ def _new_folder(request: Request, parts: Parts) -> Path:
 
 
 @contextmanager
-def recorded(session: Session, request: Request, parts: Parts) -> Iterator[None]:
-    """Write down what is run; note its status; keep its log. Only process 0, which holds the lock, writes."""
+def recorded(session: Session, request: Request, parts: Parts) -> Iterator[Signals]:
+    """Write down what is run; note its status; keep its log. Only process 0, which holds the lock, writes.
+
+    Yields:
+        What the system asks meanwhile.
+    """
     written = _written(session.folder, session.resume, request, parts) if session.lock else nullcontext()
     try:
-        with terminable(), written:
-            yield
+        with listening() as signals, written:
+            yield signals
+    except Stopped as error:
+        if session.lock is None and FOLDER in os.environ:
+            # of a process that Lightning started: it kills the first one where any other fails
+            raise SystemExit(0) from error
+        raise
     finally:
         for name in (FOLDER, CHECKPOINT):  # the next run in this process gets its own
             os.environ.pop(name, None)
         if session.lock is not None:
             session.lock.release()
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Exit with 143 when the system asks to end; Lightning would exit with 0, as if all were done."""
-    try:
-        yield
-    except SIGTERMException as error:
-        raise SystemExit(TERMINATED) from error
 
 
 @contextmanager
@@ -198,15 +197,20 @@ def _written(folder: Path, resume: Resume | None, request: Request, parts: Parts
     write_text(folder / "config.yaml", shown(parts.config))
     set_status(folder, "running")
     sweep_temporaries(folder / "checkpoints")
-    point_latest(Path(parts.config.output_dir), folder)
+    if (output_dir := Path(parts.config.output_dir)).is_dir():  # not where a run is continued from elsewhere
+        point_latest(output_dir, folder)
     handler = log_to(folder / "train.log")
     try:
         yield
         set_status(folder, "done")
-    except BaseException as error:
+    except Exception:
         set_status(folder, "failed")
-        if isinstance(error, SIGTERMException):
-            log.warning(f"stopped by SIGTERM; resume={folder} goes on from the last checkpoint")
+        raise
+    except BaseException as error:  # a signal, or what Lightning makes of ctrl-c
+        set_status(folder, "stopped")
+        how = f"{error}" if isinstance(error, Stopped) else "interrupted"
+        goes_on = Run(folder).last.is_file()
+        log.warning(f"{how}; " + (f"resume={folder} goes on" if goes_on else "before its first checkpoint"))
         raise
     finally:
         log.removeHandler(handler)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 
@@ -53,7 +54,8 @@ def build_trainer(
         log_every_n_steps=checks.whole("trainer.log_every", config["log_every"], 1),
         callbacks=list(callbacks),
         logger=list(loggers),
-        plugins=[AtomicCheckpointIO()],
+        # Lightning would send a job back to the queue itself; SLURM does that, and resume=auto goes on
+        plugins=[AtomicCheckpointIO(), *([SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [])],
         use_distributed_sampler=False,  # Lightning's repeats samples to even out the processes
         num_sanity_val_steps=0,
         deterministic="warn" if deterministic == WARN else checks.flag(f"deterministic (or {WARN})", deterministic),

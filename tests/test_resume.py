@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
 import os
 import shutil
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from segtrain.errors import UserError
 from segtrain.resume import Resume, check_continuation, newest
 from segtrain.runs import Run, find_latest, read_run, set_status
 from tests import tiny
+from tests.tiny import curves
 
 # 10 images in batches of 4: an epoch has 2 steps, three epochs have 6
 STEPS = ["epochs=3", "checkpoint.every_steps=1"]
@@ -31,12 +31,6 @@ VARIANTS = {
     "focal, heavy": ["loss=focal", "aug=heavy"],
     "rare classes": ["task=multiclass", "data.oversample=.5", "data.repeat=1", "crop=16"],
 }
-TIMED = ("perf/", "_step")  # depend on the clock
-
-
-def curves(run: Run) -> list[dict[str, str]]:
-    with (run.folder / "metrics.csv").open() as file:
-        return [{k: v for k, v in row.items() if not k.startswith(TIMED)} for row in csv.DictReader(file)]
 
 
 def interrupted(output: Path, step: int, *words: str) -> Run:

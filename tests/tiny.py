@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -82,6 +83,20 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
     optimizer = checkpoint["optimizer_states"][0]["state"]
     moments = {f"{index}.{key}": value for index, state in optimizer.items() for key, value in state.items()}
     return {**checkpoint["state_dict"], **{k: torch.as_tensor(v) for k, v in moments.items()}}
+
+
+def global_step(run: Run) -> int:
+    """Optimizer steps behind a run's last.ckpt."""
+    return int(torch.load(run.last, weights_only=True)["global_step"])
+
+
+TIMED = ("perf/", "_step")  # columns of metrics.csv that depend on the clock
+
+
+def curves(run: Run) -> list[dict[str, str]]:
+    """The rows of metrics.csv that a resume must reproduce."""
+    with (run.folder / "metrics.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if not k.startswith(TIMED)} for row in csv.DictReader(file)]
 
 
 def differing(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[str]:

@@ -83,6 +83,7 @@ class KeepLast(Checkpoint):
         minutes = None if every_minutes is None else checks.number("checkpoint.every_minutes", every_minutes, above=0)
         self.every_seconds = None if minutes is None else 60 * minutes
         self._saved_at = time.monotonic()
+        self._validating = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -112,3 +113,18 @@ class KeepLast(Checkpoint):
         """Write last.ckpt; all processes must call this."""
         trainer.save_checkpoint(self.path)
         self._saved_at = time.monotonic()
+
+    def save_before_validation(self, trainer: Trainer) -> None:
+        """Write last.ckpt, within a validation, as a state that goes on with the whole of it."""
+        self._validating = True
+        self.save(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Within a validation: count its first batch as begun and none as done.
+
+        That is how Lightning knows a validation that was interrupted; one of which no batch has begun it would skip.
+        """
+        if self._validating:
+            begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+            progress = {"total": dict(begun), "current": dict(begun), "is_last_batch": False}
+            checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"] = progress

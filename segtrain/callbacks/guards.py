@@ -73,7 +73,7 @@ class NonFiniteGuard(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the mean gradient norm."""
-        pl_module.log("optim/grad_norm", float(self._norm.compute()))
+        pl_module.log("optim/grad_norm", float(self._norm.compute()), logger=False)
         self._norm.reset()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -33,12 +33,17 @@ class Speed(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The sums so far, with those of the epoch that is being trained."""
         seconds = self.seconds + (self._ready_at - self._started if self._epoch_images else 0.0)
-        return {"images": self.images + self._epoch_images, "seconds": seconds, "total": self.total_seconds()}
+        epoch = {"rate": self._rate, "seconds": self.epoch_seconds, "waited": self._waited}
+        sums = {"images": self.images + self._epoch_images, "seconds": seconds, "total": self.total_seconds()}
+        return sums | {"epoch": epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
         self.images, self.seconds = state_dict["images"], state_dict["seconds"]
         self._session -= state_dict["total"]
+        epoch = state_dict.get("epoch", {"rate": 0})
+        if epoch["rate"]:  # saved between the last step of an epoch and its report
+            self._rate, self.epoch_seconds, self._waited = epoch["rate"], epoch["seconds"], epoch["waited"]
 
     def _begin_epoch(self) -> None:
         self._started = self._ready_at = time.perf_counter()
@@ -46,7 +51,8 @@ class Speed(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock; an epoch that is continued in its middle has no start of its own."""
-        self._begin_epoch()
+        if not self._rate:
+            self._begin_epoch()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -73,5 +79,5 @@ class Speed(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the epoch's figures."""
-        pl_module.log("perf/images_per_s", self._rate)
-        pl_module.log("perf/data_wait", self._waited / self.epoch_seconds)
+        pl_module.log("perf/images_per_s", self._rate, logger=False)
+        pl_module.log("perf/data_wait", self._waited / self.epoch_seconds, logger=False)

@@ -1,4 +1,4 @@
-"""After each epoch: one line on the terminal and one row in `metrics.csv`."""
+"""After each epoch: one line on the terminal, one row in `metrics.csv`, one point on each curve of the loggers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ Row = dict[str, str]
 
 class EpochReport(Checkpoint):
     """Reports an epoch once all of its values are known, and before it is saved: no saved epoch lacks its row.
+
+    (Lightning gives the values to the loggers only after the callbacks, and those keep them for a while: a kill would
+    leave a gap in the curves. So all is logged with logger=False, and written here.)
 
     (A Checkpoint, because Lightning calls these behind the module, which logs its losses in on_train_epoch_end; it
     must stand before the callbacks that save.)
@@ -56,17 +59,31 @@ class EpochReport(Checkpoint):
         epoch = trainer.current_epoch + 1
         values = {key: float(value) for key, value in sorted(trainer.callback_metrics.items())}
         row = {"epoch": str(epoch), "step": str(trainer.global_step)}
-        row |= {key: f"{value:.8g}" for key, value in values.items()}
+        row |= {key: _written(value) for key, value in values.items()}
         write_rows(self.path, [*(r for r in read_rows(self.path) if r["epoch"] != row["epoch"]), row])
+        for logger in trainer.loggers:
+            logger.log_metrics(values, trainer.global_step - 1)  # the epoch's last step
+            logger.save()
         self.say(self._line(epoch, trainer.max_epochs, values))
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give the test's scores to the loggers."""
+        scores = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test")}
+        for logger in trainer.loggers:
+            logger.log_metrics(scores, trainer.global_step)
+            logger.save()
 
     def _line(self, epoch: int, epochs: int | None, values: dict[str, float]) -> str:
         shown = dict.fromkeys((*SHOWN, self.monitor))
         parts = "  ".join(f"{key} {values[key]:.4f}" for key in shown if key in values)
-        score = self.sign * values.get(self.monitor, math.nan)
+        score = self.sign * float(_written(values.get(self.monitor, math.nan)))  # as it is read from the table
         star = " *" if score > self._best else ""
         self._best = max(self._best, score) if star else self._best
         return f"epoch {epoch:{len(str(epochs))}}/{epochs}  {parts}  {time.monotonic() - self._started:.1f} s{star}"
+
+
+def _written(value: float) -> str:
+    return f"{value:.8g}"
 
 
 def read_rows(path: Path) -> list[Row]:

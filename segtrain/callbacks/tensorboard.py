@@ -30,10 +30,10 @@ class EventFile(TensorBoardLogger):
 
     Args:
         folder: of the run.
-        purge_step: when a run is continued: the step from which earlier events are void.
+        purge_step: the step from which earlier events in the folder are void.
     """
 
-    def __init__(self, folder: Path, purge_step: int | None = None) -> None:
+    def __init__(self, folder: Path, purge_step: int = 0) -> None:
         super().__init__(str(folder), name="", version="", default_hp_metric=False, purge_step=purge_step)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -13,6 +13,7 @@ from segtrain import __version__
 from segtrain.checks import did_you_mean
 from segtrain.errors import UserError
 from segtrain.secrets import hidden, remember
+from segtrain.signals import Stopped
 
 # command -> (module, function, one line for the help); a function takes Arguments
 COMMANDS = {
@@ -86,6 +87,9 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"error: {hidden(str(error))}", file=sys.stderr)
         return 1
+    except Stopped as stopped:
+        print(f"{stopped}; a training goes on with resume=latest", file=sys.stderr)
+        return stopped.code
     except KeyboardInterrupt:
         return _interrupted()
     except SystemExit as error:  # what Lightning makes of an interrupt

@@ -1,0 +1,89 @@
+"""What the system or the user asks a run to do: end, while nothing is lost.
+
+SIGTERM comes from whoever stops a machine, SIGUSR1 from a batch system before its time limit, SIGHUP when the
+terminal has gone, SIGINT from ctrl-c. A training saves behind the step that it is making and ends; all else ends
+at once. The exit code is 128 + the number of the signal.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
+
+
+class Stopped(BaseException):
+    """A run was asked to end. (No Exception: what catches failures must not catch it.)
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.code = 128 + number
+
+
+class Signals:
+    """Listens to the signals that ask to end.
+
+    Attributes:
+        deferred: whether somebody looks at `received` from time to time; else a signal raises at once.
+        received: number of the first signal; 0: none.
+    """
+
+    def __init__(self) -> None:
+        self.deferred = False
+        self.received = 0
+        self._before: dict[int, Any] = {}
+
+    def install(self) -> None:
+        """Take over, again too: Lightning puts its own handler for SIGTERM in our place."""
+        if threading.current_thread() is not threading.main_thread():  # no other may set handlers
+            return
+        for number in STOPPING:
+            current = signal.getsignal(number)
+            if current == signal.SIG_IGN:  # as nohup does with SIGHUP
+                continue
+            self._before.setdefault(number, current)
+            signal.signal(number, self._receive)
+
+    def remove(self) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def _receive(self, number: int, frame: Any) -> None:
+        """Only note it where somebody looks: what is being done could be a save, or talk with other processes."""
+        again = number == self.received == signal.SIGINT
+        self.received = self.received or number
+        if self.deferred and not again:
+            if number == signal.SIGINT:
+                print("\nends after this step; ctrl-c once more ends at once", file=sys.stderr, flush=True)
+            return
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise Stopped(number)
+
+
+@contextmanager
+def listening() -> Iterator[Signals]:
+    """Signals, until the end of the block."""
+    signals = Signals()
+    signals.install()
+    try:
+        yield signals
+    finally:
+        signals.remove()
+
+
+def ignore_signals(worker: int) -> None:
+    """In a loading process: a signal to the whole group is for the training process, which still needs batches."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)

@@ -23,14 +23,18 @@ from segtrain.build import (
     settle_loss,
     with_task,
 )
+from segtrain.console import log
 from segtrain.data import DataSource
 from segtrain.datamodule import SegmentationDataModule
+from segtrain.determinism import in_words, nondeterministic, random_batch, refuse
 from segtrain.errors import UserError
 from segtrain.metrics import CalibrationProbe, SegmentationMetrics
 from segtrain.module import SegmentationModule, score_tag
 from segtrain.runs import find_run
+from segtrain.secrets import masked
 from segtrain.seeds import derive, seed_torch
 from segtrain.task import Task
+from segtrain.trainer import WARN
 from segtrain.windows import Tiling
 
 
@@ -89,7 +93,7 @@ def assemble(request: Request) -> Parts:
     net = _builder(config.model, "model", allow)(
         task=source.task, in_channels=source.channels, mean=source.mean, std=source.std
     )
-    record = {"config": plain(config), "task": plain_fields(source.task), "channels": source.channels}
+    record = {"config": masked(plain(config)), "task": plain_fields(source.task), "channels": source.channels}
     module = SegmentationModule(
         net.to(memory_format=torch.channels_last),
         build_loss_of(config, allow),
@@ -121,6 +125,31 @@ def _check_start(config: DictConfig) -> None:
         find_run(str(config.init_from), Path(config.output_dir))
     except UserError as error:
         raise UserError(str(error).replace("run=", "init_from=", 1)) from error
+
+
+def check_determinism(parts: Parts, device: torch.device, precision: str) -> None:
+    """With deterministic=true, try the operations of a step once; with deterministic=warn, say which are not.
+
+    Args:
+        parts: of the training.
+        device: on which it will run.
+        precision: of the trainer.
+
+    Raises:
+        UserError: some are not deterministic on this device, and deterministic=true.
+    """
+    wanted, source, module = parts.config.deterministic, parts.source, parts.module
+    if not wanted:
+        return
+    batch = random_batch(source.task, (source.channels, *parts.data.crop), source.dtype, device)
+    found = nondeterministic(module.net, module.loss, source.task, batch, precision == "bf16-mixed")
+    if wanted != WARN:
+        refuse(found, device)
+    elif found:
+        log.warning(
+            f"deterministic={WARN}: on {device.type} there is no deterministic implementation of {in_words(found)}; "
+            "two runs of this command may differ"
+        )
 
 
 def check_tiles(source: DataSource, tiling: Tiling, max_pixels: int | None) -> None:

@@ -22,6 +22,7 @@ from segtrain.audit.diagnose import Choice, choose_loss
 from segtrain.console import log
 from segtrain.decode.reading import reading_of
 from segtrain.errors import UserError
+from segtrain.secrets import masked
 from segtrain.task import ClassStats, Task
 
 if TYPE_CHECKING:
@@ -74,6 +75,11 @@ KINDS = (
 def plain(config: Any) -> Any:
     """A configuration as plain containers, resolved."""
     return OmegaConf.to_container(config, resolve=True)
+
+
+def shown(config: Any) -> str:
+    """A configuration as yaml for files and people: resolved, without secrets."""
+    return OmegaConf.to_yaml(OmegaConf.create(masked(plain(config))))
 
 
 def build(node: Any, key: str, allow: Iterable[str] = ()) -> Any:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from segtrain.secrets import hidden
 from segtrain.task import Task
 
 log = logging.getLogger("segtrain")
@@ -25,6 +26,7 @@ LONGEST_SHOWN = 40  # characters of a class's name in a list
 SURFACES = (("boundary IoU", "boundary_iou"), ("HD95 px", "hd95"), ("ASD px", "asd"))
 
 KNOWN_WARNINGS = (
+    ".* does not have a deterministic implementation",  # of deterministic=warn, which has listed them at the start
     "The '.*_dataloader' does not have many workers",  # chosen by num_workers
     "You're resuming from a checkpoint that ended before the epoch ended",  # our sampler can
     "The number of training batches",  # the running mean is logged at the end of each epoch all the same
@@ -42,6 +44,7 @@ def set_up_logging(rank: int = 0) -> None:
     Args:
         rank: of this process; only the first tells more than what is wrong.
     """
+    log.addFilter(_without_secrets)  # a second time it changes nothing
     if not log.handlers:
         handler = _TerminalHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))
@@ -55,6 +58,11 @@ def set_up_logging(rank: int = 0) -> None:
     warnings.formatwarning = _warning_in_words
 
 
+def _without_secrets(record: logging.LogRecord) -> bool:
+    record.msg, record.args = hidden(record.getMessage()), None
+    return True
+
+
 _pythons_own = warnings.formatwarning
 
 
@@ -63,7 +71,7 @@ def _warning_in_words(
 ) -> str:
     """Warnings of segtrain as a sentence; others as Python writes them, with file and line."""
     ours = category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent)
-    return f"warning: {message}\n" if ours else _pythons_own(message, category, filename, lineno, line)
+    return hidden(f"warning: {message}\n" if ours else _pythons_own(message, category, filename, lineno, line))
 
 
 class _TerminalHandler(logging.StreamHandler):  # type: ignore[type-arg]

@@ -1,61 +1,68 @@
-"""What a run writes down about itself: configuration, versions, git commit, summary."""
+"""What a run writes down about itself: its sittings with all they were made with, and its summary."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-import platform
-import subprocess
 import time
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from segtrain.callbacks.report import read_rows
+from segtrain.provenance import environment, git_commit
+from segtrain.runs import write_json
+from segtrain.secrets import masked
 
-PACKAGES = ("segtrain", "torch", "lightning", "torchmetrics", "albumentations", "segmentation-models-pytorch", "numpy")
 # what may differ between a run and the one that continues it
 NOT_HASHED = ("resume", "output_dir", "num_workers", "worker_timeout", "stats", "task", "tile", "tile_margin")
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """Equal for configurations that train the same; taken before the data fills anything in."""
-    kept = {key: value for key, value in config.items() if key not in NOT_HASHED}
+    kept = masked({key: value for key, value in config.items() if key not in NOT_HASHED})  # a token may be renewed
     kept["task"] = {k: v for k, v in config["task"].items() if v is not None}
     return hashlib.blake2b(json.dumps(kept, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
 
 
-def environment() -> dict[str, Any]:
-    """Versions and machine."""
-    return {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _version(name) for name in PACKAGES},
-        "git": git_commit(),
-    }
+def note_sitting(folder: Path, step: int | None, facts: Mapping[str, Any]) -> None:
+    """Write env.json for a new run; add to its `sittings` where it is continued, so that nothing is lost.
+
+    Args:
+        folder: of the run.
+        step: at which it is continued; None for a new run.
+        facts: of this sitting, such as its command; without secrets.
+    """
+    sitting = {"started": now(), **facts, **environment()}
+    if step is None:
+        write_json(folder / "env.json", sitting)
+        return
+    before = read_record(folder) or {}
+    write_json(folder / "env.json", before | {"sittings": [*before.get("sittings", []), {"step": step, **sitting}]})
 
 
-def _version(package: str) -> str | None:
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """What env.json of a run holds; None where it cannot be read."""
     try:
-        return version(package)
-    except PackageNotFoundError:
+        found = json.loads((folder / "env.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
+    return found if isinstance(found, dict) else None
 
 
-def git_commit(folder: Path | None = None) -> str | None:
-    """Commit of the folder one stands in, with "+changes" where it has any; None outside git."""
-    try:
-        commit = _git(["rev-parse", "HEAD"], folder)
-        return commit + ("+changes" if _git(["status", "--porcelain"], folder) else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
-def _git(arguments: list[str], folder: Path | None) -> str:
-    command = ["git", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+def now() -> str:
+    """Date and time, with the time zone."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def summarize(table: Path, monitor: str, mode: str, test: Mapping[str, float]) -> dict[str, Any]:
@@ -78,7 +85,7 @@ def summarize(table: Path, monitor: str, mode: str, test: Mapping[str, float]) -
         val = {"epoch": int(best["epoch"]), "score": round(best[monitor], 6)}
     return {
         "git": git_commit(),
-        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "date": now(),
         "val_best": val | split_scores(best, "val"),
         "test": split_scores(test, "test") if test else None,
     }

@@ -13,6 +13,7 @@ from segtrain.checkpoint import KEY, load_checkpoint
 from segtrain.errors import UserError
 from segtrain.lock import is_alive
 from segtrain.runs import LATEST, Run, find_latest, unfinished
+from segtrain.secrets import masked
 
 # May change when a run is continued: where it runs, how long, what it shows and keeps.
 FREE = (
@@ -179,7 +180,7 @@ def check_continuation(resume: Resume, config: Mapping[str, Any], processes: int
         UserError: listing the settings that differ.
     """
     record = resume.content[KEY]
-    before, after = flatten(record["config"]), flatten(config)
+    before, after = flatten(masked(record["config"])), flatten(masked(config))
     before[PROCESSES], after[PROCESSES] = record.get("processes", processes), processes
     changed = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
     # a one-cycle schedule is drawn for its number of steps; the others can be drawn out

@@ -6,7 +6,6 @@ python train.py loss=focal  ->  cli  ->  train(request)  ->  module.training_ste
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -16,17 +15,18 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from segtrain import callbacks as cb
 from segtrain import checks
-from segtrain.assemble import Parts, Request, assemble
-from segtrain.build import build, plain
+from segtrain.assemble import Parts, Request, assemble, check_determinism
+from segtrain.build import build, plain, shown
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
 from segtrain.causes import in_words
 from segtrain.checkpoint import KEY, load_checkpoint, load_net
 from segtrain.console import listed, log, score_table, set_up_logging
+from segtrain.determinism import restored
 from segtrain.errors import UserError
 from segtrain.evaluation import output_folder, threshold_report, write_tables
 from segtrain.labels import absence, check_labels
@@ -34,12 +34,14 @@ from segtrain.losses import Combo
 from segtrain.record import config_hash, summarize
 from segtrain.resume import Resume, check_same
 from segtrain.runs import Run, find_run, read_run, write_json
+from segtrain.secrets import masked_command
 from segtrain.session import begin, recorded
 from segtrain.signals import Signals, listening
 from segtrain.task import Task
 from segtrain.trainer import build_trainer
 
 
+@restored()
 def train(request: Request) -> Run:
     """Train, keep the best checkpoint, score it on the test split, and record everything.
 
@@ -56,6 +58,7 @@ def train(request: Request) -> Run:
     check_labels(parts.source)
     trial, _ = _trainer(parts, Path(os.devnull), request, Signals())  # finds wrong settings before a folder is made
     parts.data.check_shares(trial.world_size, _used_splits(parts))
+    check_determinism(parts, trial.strategy.root_device, str(trial.precision))
     session = begin(request, parts, trial)
     folder, resume = session.folder, session.resume
     if session.complete and resume is not None:
@@ -107,6 +110,7 @@ def score(trainer: Trainer, parts: Parts, checkpoint: Path, split: str) -> dict[
     return {tag: float(value) for tag, value in trainer.callback_metrics.items() if tag.startswith("test")}
 
 
+@restored()
 def evaluate(request: Request) -> dict[str, float]:
     """Score a trained net on a split; the configuration is the run's own with the given changes.
 
@@ -185,7 +189,7 @@ def _describe(trainer: Trainer, parts: Parts, resume: Resume | None) -> None:
     """Tell TensorBoard what is run; a run that is continued has been told."""
     logger = trainer.loggers[0]
     if trainer.is_global_zero and resume is None and isinstance(logger, EventFile):
-        texts = {"config": OmegaConf.to_yaml(parts.config, resolve=True), "command": shlex.join(sys.argv)}
+        texts = {"config": shown(parts.config), "command": masked_command(sys.argv)}
         describe_run(logger, texts | {"data": "\n".join(parts.source.notes)})
 
 
@@ -196,7 +200,7 @@ def _summary(
     config = parts.config
     names = {group: request.choices.get(group) for group in ("loss", "aug", "mix", "model")}
     settings = {"lr": config.lr, "batch_size": config.batch_size, "epochs": config.epochs, "seed": config.seed}
-    summary = {"status": "done", "command": shlex.join(sys.argv), **names, **settings, "data": parts.source.name}
+    summary = {"status": "done", "command": masked_command(sys.argv), **names, **settings, "data": parts.source.name}
     if parts.choice is not None:
         summary |= {"loss_chosen": parts.choice.loss, "loss_reason": parts.choice.reason}
     summary |= summarize(folder / "metrics.csv", config.monitor, config.monitor_mode, scores)

@@ -7,7 +7,6 @@ from the environment; those that torchrun or srun started are told over their co
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -20,13 +19,13 @@ from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
 from segtrain.assemble import Parts, Request
-from segtrain.build import plain
+from segtrain.build import plain, shown
 from segtrain.callbacks.tensorboard import one_error_of_the_writer
 from segtrain.checkpoint import initialise_from, load_checkpoint, sweep_temporaries
 from segtrain.console import log, log_to
 from segtrain.errors import UserError
 from segtrain.lock import RunLock
-from segtrain.record import config_hash, environment
+from segtrain.record import config_hash, file_digest, note_sitting
 from segtrain.resume import Resume, check_continuation, find_resume, newest
 from segtrain.runs import (
     LONGEST_LABEL,
@@ -36,9 +35,9 @@ from segtrain.runs import (
     new_folder,
     point_latest,
     set_status,
-    write_json,
     write_text,
 )
+from segtrain.secrets import masked_command, masked_words
 from segtrain.signals import Signals, Stopped, listening
 
 FOLDER, CHECKPOINT = "SEGTRAIN_RUN_FOLDER", "SEGTRAIN_RUN_CHECKPOINT"  # for the processes that Lightning starts
@@ -174,7 +173,7 @@ def recorded(session: Session, request: Request, parts: Parts) -> Iterator[Signa
     Yields:
         What the system asks meanwhile.
     """
-    written = _written(session.folder, session.resume is None, request, parts) if session.lock else nullcontext()
+    written = _written(session.folder, session.resume, request, parts) if session.lock else nullcontext()
     try:
         with listening() as signals, written:
             yield signals
@@ -191,13 +190,12 @@ def recorded(session: Session, request: Request, parts: Parts) -> Iterator[Signa
 
 
 @contextmanager
-def _written(folder: Path, new: bool, request: Request, parts: Parts) -> Iterator[None]:
-    if new:
-        env = environment() | {"command": shlex.join(sys.argv), "config_hash": config_hash(plain(request.config))}
-        write_json(folder / "env.json", env | {"data": parts.source.fingerprint})
-        words = [_from_anywhere(word) for word in request.overrides]
-        write_text(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(words)))
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(parts.config, resolve=True))
+def _written(folder: Path, resume: Resume | None, request: Request, parts: Parts) -> Iterator[None]:
+    facts = _facts(request, parts)
+    note_sitting(folder, None if resume is None else resume.step, facts)
+    if resume is None:
+        write_text(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(facts["words"])))
+    write_text(folder / "config.yaml", shown(parts.config))
     set_status(folder, "running")
     sweep_temporaries(folder / "checkpoints")
     if (output_dir := Path(parts.config.output_dir)).is_dir():  # not where a run is continued from elsewhere
@@ -220,6 +218,18 @@ def _written(folder: Path, new: bool, request: Request, parts: Parts) -> Iterato
     finally:
         log.removeHandler(handler)
         handler.close()
+
+
+def _facts(request: Request, parts: Parts) -> dict[str, Any]:
+    """What env.json says of a sitting beside versions and machine."""
+    config, words = plain(request.config), [_from_anywhere(word) for word in request.overrides]
+    facts = {"command": masked_command(sys.argv), "config_hash": config_hash(config), "seed": config["seed"]}
+    facts |= {"data": parts.source.fingerprint}
+    if config["init_from"] is not None and config["resume"] is None:
+        path = find_run(str(config["init_from"]), Path(config["output_dir"]))[1].absolute()
+        facts |= {"init_from": {"checkpoint": str(path), "sha256": file_digest(path)}}
+        words = [f"init_from={path}" if word.startswith("init_from=") else word for word in words]
+    return {**facts, "words": masked_words(words)}
 
 
 def _from_anywhere(word: str) -> str:

@@ -16,6 +16,7 @@ from segtrain.errors import UserError
 
 FLOAT16 = "16-mixed"
 PRECISIONS = ("auto", "32-true", "bf16-mixed", FLOAT16)
+WARN = "warn"  # of deterministic: train on, also where an operation is not
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 
 
@@ -24,9 +25,11 @@ def build_trainer(
     epochs: int,
     callbacks: Sequence[Callback],
     loggers: Sequence[Logger],
-    deterministic: bool = False,
+    deterministic: bool | str = False,
 ) -> Trainer:
     """The trainer for a configuration of the group `trainer`.
+
+    It sets which algorithms torch uses from now on in this process, see determinism.restored.
 
     Raises:
         UserError: a value out of range, float16, or an accelerator that is not there.
@@ -55,7 +58,7 @@ def build_trainer(
         plugins=[AtomicCheckpointIO(), *([SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [])],
         use_distributed_sampler=False,  # Lightning's repeats samples to even out the processes
         num_sanity_val_steps=0,
-        deterministic=checks.flag("deterministic", deterministic),
+        deterministic="warn" if deterministic == WARN else checks.flag(f"deterministic (or {WARN})", deterministic),
         enable_progress_bar=False,
         enable_model_summary=False,
     )

@@ -12,12 +12,14 @@ from pathlib import Path
 from segtrain import __version__
 from segtrain.checks import did_you_mean
 from segtrain.errors import UserError
+from segtrain.secrets import hidden, remember
 from segtrain.signals import Stopped
 
 # command -> (module, function, one line for the help); a function takes Arguments
 COMMANDS = {
     "train": ("segtrain.cli.training", "train", "train a net, score it on the test split"),
     "evaluate": ("segtrain.cli.training", "evaluate", "score a trained net on a split"),
+    "repro": ("segtrain.cli.repro", "repro", "train a finished run again from its own record, and compare the two"),
     "predict": ("segtrain.cli.prediction", "predict", "make masks of images"),
     "check": (
         "segtrain.cli.data",
@@ -43,7 +45,7 @@ SHOWING: dict[str, tuple[str, ...]] = {
 HOW_SHOWN = ("--resolve", "--package", "-p")  # of --cfg
 HYDRA_FLAGS = (*MULTIRUN, *SHOWING, *HOW_SHOWN)
 COMPOSED = ("train", "evaluate", "predict", "check", "preview", "explain")  # commands that print their configuration
-READING = (*COMPOSED, "test-loss")  # commands that read the user's own configurations
+READING = (*COMPOSED, "test-loss", "repro")  # commands that read the user's own configurations
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Arguments:
 
     Args:
         command: its name.
-        overrides: key=value words, and the plain words of ls and cp.
+        overrides: key=value words, and the plain words of ls, cp and repro.
         hydra: flags (with their values) for Hydra itself, such as --cfg job.
         multirun: whether every combination is wanted (-m).
         compare: whether comma-separated values are put side by side.
@@ -75,6 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 for an error the user can mend, 130 when interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     traceback = "--traceback" in words
+    remember({}, words)
     try:
         code = _dispatch(words)
         sys.stdout.flush()
@@ -82,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         if traceback:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {hidden(str(error))}", file=sys.stderr)
         return 1
     except Stopped as stopped:
         print(f"{stopped}; a training goes on with resume=latest", file=sys.stderr)
@@ -99,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if traceback:
             raise
-        message = " ".join(str(error).split())[:500]
+        message = " ".join(hidden(str(error)).split())[:500]
         print(f"error: {type(error).__name__}: {message} (--traceback shows where)", file=sys.stderr)
         return 1
 

@@ -31,6 +31,7 @@ from segtrain.cli.conf import CONF, groups, options, top_keys
 from segtrain.cli.terms import unknown_term
 from segtrain.cli.words import ADDING_UP, NEEDED, PATH_KEYS, parse_overrides, quoted
 from segtrain.errors import UserError
+from segtrain.secrets import MASK, remember
 
 OPTIONAL = ("debug",)  # groups that may be left out
 OPS = "aug.train"  # where the ops of augmentation are
@@ -65,7 +66,7 @@ def compose(name: str, overrides: list[str], config_dir: str | Path | None = Non
     choices = options_of(config.hydra)
     with open_dict(config):
         del config["hydra"]
-    _check_values(config, NEEDED if name == "predict" else NEEDED - {"output"})
+    _check_values(config, name)
     return config, choices
 
 
@@ -110,8 +111,9 @@ def _refuse_whole(word: str, key: str, value: Any, deletes: bool) -> None:
         )
 
 
-def _check_values(config: DictConfig, needed: set[str]) -> None:
+def _check_values(config: DictConfig, name: str) -> None:
     """Values that would go wrong, or where they should not, only later."""
+    needed = NEEDED if name == "predict" else NEEDED - {"output"}
     missing = [key for key, value in _leaves(OmegaConf.to_container(config)) if value == MISSING]
     if missing:
         raise UserError(f"{missing[0]} has no value yet; add {missing[0]}=... to the command")
@@ -123,8 +125,10 @@ def _check_values(config: DictConfig, needed: set[str]) -> None:
                 f"{key}={value}: what an environment variable holds would be written into the run's files; where that "
                 f"does no harm, let the shell fill it in, as in {key}=$NAME"
             )
+        if isinstance(value, str) and MASK in value and (name == "train" or not key.startswith("callbacks.")):
+            raise UserError(f"{key} was not stored, since it is a secret; add {key}=... to the command")
     try:
-        OmegaConf.to_container(config, resolve=True)
+        remember(OmegaConf.to_container(config, resolve=True))
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {_first_line(error)}") from error
 

@@ -13,6 +13,7 @@ EXAMPLES = {
         "python train.py resume=latest",
     ),
     "evaluate": ("segtrain evaluate run=latest", "segtrain evaluate run=outputs/nuclei/RUN split=val"),
+    "repro": ("segtrain repro latest", "segtrain repro outputs/nuclei/RUN trainer=cpu data.root=where_it_is_now"),
     "predict": ("segtrain predict run=latest input=images output=masks",),
     "check": (
         "segtrain check data=folder data.root=my_images",
@@ -70,6 +71,6 @@ def about(command: str) -> str:
         lines += ["", "settings (KEY=VALUE; --cfg job shows those of the groups too):"]
         lines += [f"  {line}" for line in summary_of(command)]
         lines += ["", "flags:", *([COMPARE] if command == "preview" else []), *FLAGS]
-    elif command == "test-loss":
+    elif command in ("test-loss", "repro"):
         lines += ["", "flags:", *FLAGS[-3:]]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segtrain.errors import UserError
 from segtrain.runs import LATEST, find_latest, find_run
+from segtrain.secrets import masked_words
 
 FOLDER = "--config-dir="  # how overrides.yaml holds the user's own groups, beside the words
 START = ("resume", "init_from")  # settings that concern only the start of a run
@@ -31,12 +32,20 @@ def stored_folder(folder: Path) -> str | None:
     Raises:
         UserError: it is gone.
     """
-    found = next((word.removeprefix(FOLDER) for word in _read(folder) if word.startswith(FOLDER)), None)
-    if found is not None and not Path(found).is_dir():
+    return existing_folder(folder, next((w.removeprefix(FOLDER) for w in _read(folder) if w.startswith(FOLDER)), None))
+
+
+def existing_folder(run: Path, config_dir: str | None) -> str | None:
+    """The --config-dir of a run, if it had one.
+
+    Raises:
+        UserError: it is gone.
+    """
+    if config_dir is not None and not Path(config_dir).is_dir():
         raise UserError(
-            f"{folder} was made with --config-dir {found}, which is gone; say --config-dir and where it is now"
+            f"{run} was made with --config-dir {config_dir}, which is gone; say --config-dir and where it is now"
         )
-    return found
+    return config_dir
 
 
 def _read(folder: Path) -> list[str]:
@@ -60,8 +69,18 @@ def continued(words: Sequence[str], config_dir: str | None) -> tuple[list[str], 
         return list(words), config_dir
     path = find_latest(Path(given.get("output_dir", "outputs"))) if spec == LATEST else Path(spec).expanduser()
     folder = path.resolve().parent.parent if path.is_file() else path
-    before = [word for word in stored_words(folder) if word not in words]  # Hydra takes no ~key or +group twice
-    return [*before, *words], config_dir or stored_folder(folder)
+    return [*without(stored_words(folder), words), *words], config_dir or stored_folder(folder)
+
+
+def without(stored: Sequence[str], given: Sequence[str]) -> list[str]:
+    """A run's own words but for those that are typed again; Hydra takes no ~key, +key or +group twice.
+
+    Args:
+        stored: with MASK for secrets.
+        given: of the command now, where secrets have their values.
+    """
+    again = {*given, *masked_words(given)}
+    return [word for word in stored if word not in again]
 
 
 def find_checkpoint(spec: str, output_dir: Path) -> tuple[Path, Path]:

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from segtrain.cli.stored import record
 from segtrain.cli.words import TEXTS, joined, parse_overrides, quoted
 from segtrain.errors import UserError
 from segtrain.runs import clean_name
+from segtrain.secrets import hidden, masked_word, masked_words
 
 LONGEST_NAME = 60  # characters of a run's folder
 MOST_RUNS = 10_000  # of one command
@@ -42,8 +43,9 @@ def sweep(arguments: Arguments) -> int:
     words = [quoted(word, sweep=True) for word in arguments.overrides]
     parsed = parse_overrides(words)
     swept = [o.get_key_element() for o in parsed if o.is_sweep_override()]
+    _refuse_secrets(o.input_line or "" for o in parsed if o.is_sweep_override())
     runs = _checked(words, swept, arguments.config_dir)
-    constant = sorted(o.input_line or "" for o in parsed if not o.is_sweep_override())
+    constant = sorted(masked_words(o.input_line or "" for o in parsed if not o.is_sweep_override()))
     failed: list[str] = []
 
     def job(config: Any) -> float | None:
@@ -63,7 +65,7 @@ def sweep(arguments: Arguments) -> int:
         try:
             return run_training(Request(config, choices, own, tuple(arguments.allow), folder)).score
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {hidden(str(error))}", file=sys.stderr)
             failed.append(job_name(differing))
             return None
 
@@ -73,6 +75,13 @@ def sweep(arguments: Arguments) -> int:
             f"{len(failed)} runs of the sweep failed: {'; '.join(failed)}; the same command tries them again"
         )
     return 0
+
+
+def _refuse_secrets(words: Iterable[str]) -> None:
+    """Values that differ between runs name their folders."""
+    for word in words:
+        if (without := masked_word(word)) != word:
+            raise UserError(f"{without}: a secret cannot have several values, since they would name folders; give one")
 
 
 def _composed_in_job(name: str, words: list[str]) -> Any:

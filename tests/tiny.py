@@ -143,3 +143,9 @@ class Stop(Callback):
 def stop_at(step: int) -> list[str]:
     """Words that make a training stop there."""
     return [f"+callbacks.stop={{_target_:tests.tiny.Stop,step:{step}}}", "--allow", "tests"]
+
+
+def scores(run: Run, split: str) -> dict[str, Any]:
+    """What `evaluate` wrote of a split."""
+    content: dict[str, Any] = json.loads((run.folder / "evaluation" / split / "scores.json").read_text())
+    return content

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from torch import Tensor
+from torchmetrics import Metric
 
 from segtrain import checks
 
@@ -85,6 +88,13 @@ class KeepLast(Checkpoint):
         self._saved_at = time.monotonic()
         self._validating = False
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin at zero in all processes but the first, whose sums, where restored, are those of all."""
+        if trainer.global_rank > 0:
+            for module in pl_module.modules():
+                if isinstance(module, Metric):
+                    module.reset()
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -111,7 +121,8 @@ class KeepLast(Checkpoint):
 
     def save(self, trainer: Trainer) -> None:
         """Write last.ckpt; all processes must call this."""
-        trainer.save_checkpoint(self.path)
+        with _summed(trainer):
+            trainer.save_checkpoint(self.path)
         self._saved_at = time.monotonic()
 
     def save_before_validation(self, trainer: Trainer) -> None:
@@ -128,3 +139,16 @@ class KeepLast(Checkpoint):
             begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
             progress = {"total": dict(begun), "current": dict(begun), "is_last_batch": False}
             checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"] = progress
+
+
+@contextmanager
+def _summed(trainer: Trainer) -> Iterator[None]:
+    """The sums of an epoch over all processes, since the file is written by the first."""
+    sums = [module for module in trainer.lightning_module.modules() if isinstance(module, Metric)]
+    for each in sums if trainer.world_size > 1 else ():
+        each.sync()
+    try:
+        yield
+    finally:
+        for each in sums if trainer.world_size > 1 else ():
+            each.unsync()

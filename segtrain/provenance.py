@@ -166,7 +166,8 @@ def git_commit(folder: Path | None = None) -> str | None:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     """What git says; None where it refuses, is slow or is not there."""
-    command = ["git", "-C", str(folder), *arguments]
+    # without the lock that `status` takes to refresh its index: a kill would leave it there, in the user's way
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, timeout=GIT_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):

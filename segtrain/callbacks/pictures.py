@@ -18,6 +18,7 @@ from PIL import Image
 
 from segtrain import checks
 from segtrain.callbacks.reliability import add_curves, figure_picture, reliability_picture
+from segtrain.callbacks.report import last_step
 from segtrain.data import EvaluationBatches
 from segtrain.data.sampler import Part
 from segtrain.draw import PANEL_HEIGHT, Picture, colorize, overlay, panel, stack, to_rgb
@@ -98,7 +99,7 @@ class Pictures(Callback):
             self._show(trainer, "val/reliability", reliability_picture(probe))
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
-                    add_curves(logger.experiment, "val", probe, trainer.global_step)
+                    add_curves(logger.experiment, "val", probe, last_step(trainer))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep confusion and reliability of the test split."""
@@ -112,7 +113,7 @@ class Pictures(Callback):
     def _show(self, trainer: Trainer, tag: str, picture: Picture) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(tag, picture, trainer.global_step, dataformats="HWC")
+                logger.experiment.add_image(tag, picture, last_step(trainer), dataformats="HWC")
 
 
 def _module(module: LightningModule) -> SegmentationModule:

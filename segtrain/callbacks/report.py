@@ -65,7 +65,7 @@ class EpochReport(Checkpoint):
         row |= {key: _written(value) for key, value in values.items()}
         write_rows(self.path, [*(r for r in read_rows(self.path) if r["epoch"] != row["epoch"]), row])
         for logger in trainer.loggers:
-            logger.log_metrics(values, trainer.global_step - 1)  # the epoch's last step
+            logger.log_metrics(values, last_step(trainer))
             logger.save()
         self.say(self._line(epoch, trainer.max_epochs, values))
 
@@ -83,6 +83,14 @@ class EpochReport(Checkpoint):
         star = " *" if score > self._best else ""
         self._best = max(self._best, score) if star else self._best
         return f"epoch {epoch:{len(str(epochs))}}/{epochs}  {parts}  {time.monotonic() - self._started:.1f} s{star}"
+
+
+def last_step(trainer: Trainer) -> int:
+    """Number of the last optimizer step, counted from 0: where an epoch's values stand in TensorBoard.
+
+    A run that is continued behind the epoch makes all void that stands at later steps.
+    """
+    return max(0, trainer.global_step - 1)
 
 
 def _written(value: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from segtrain.module import SegmentationModule, score_tag
 from segtrain.runs import find_run
 from segtrain.secrets import masked
 from segtrain.seeds import derive, seed_torch
-from segtrain.task import Task
+from segtrain.task import MODES, ClassStats, Task
 from segtrain.trainer import WARN
 from segtrain.windows import Tiling
 
@@ -77,6 +77,47 @@ class Parts:
     choice: Choice | None = None
 
 
+def check_before_data(request: Request) -> None:
+    """Refuse what no data could make possible, before they are looked through, which can take minutes.
+
+    Raises:
+        UserError: a setting of the optimizer or augmentation; a mixing or a loss that refuses every task alike.
+    """
+    config, allow = request.config, request.allow
+    checks.whole("seed", config.seed, 0)
+    checks.choice("monitor_mode", config.monitor_mode, ("max", "min"))
+    _check_start(config)
+    guesses = [with_task(config, task, _even_stats(task)) for task in _tasks(config.task)]
+    build(config.optim, "optim", allow)
+    build(guesses[0].aug, "aug", allow)
+    chosen = [build_mixing_of] if "choices" in config.loss else [build_mixing_of, build_loss_of]
+    for build_of in chosen:
+        refusals = {_refusal(build_of, guess, allow) for guess in guesses}
+        if len(refusals) == 1 and (sentence := refusals.pop()):
+            raise UserError(sentence)
+
+
+def _tasks(given: DictConfig) -> list[Task]:
+    """Tasks that the data may turn out to have, as far as they are not declared."""
+    modes = (given.mode,) if given.get("mode") in MODES else MODES
+    numbers = {mode: (1,) if mode == "binary" else (2, 3, 4) for mode in modes}
+    return [Task(mode, given.get("num_classes") or n) for mode in modes for n in numbers[mode]]
+
+
+def _even_stats(task: Task) -> ClassStats:
+    """Of a training set in which no class is rare."""
+    number = task.num_classes
+    return ClassStats([100] * number, [100 * max(2, number)] * number, present=[80] * number, images=100)
+
+
+def _refusal(build_of: Callable[[DictConfig, tuple[str, ...]], Any], config: DictConfig, allow: tuple[str, ...]) -> str:
+    try:
+        build_of(config, allow)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
 def assemble(request: Request) -> Parts:
     """Build data, net, loss, augmentation, mixing and optimizer; nothing is written.
 
@@ -88,7 +129,6 @@ def assemble(request: Request) -> Parts:
     config = with_task(config, source.task, source.stats)
     choice = settle_loss(config, source.task, source.stats)
     _check_settings(config, source.task)
-    _check_start(config)
     seed_torch(derive(config.seed, "init"))
     net = _builder(config.model, "model", allow)(
         task=source.task, in_channels=source.channels, mean=source.mean, std=source.std
@@ -109,10 +149,17 @@ def assemble(request: Request) -> Parts:
     return Parts(config, source, module, _datamodule(config, source, tiling, allow), choice)
 
 
+def not_changed(config: DictConfig) -> None:
+    """Take augmentation and mixing out of a configuration that evaluates: what they need may be gone."""
+    for key in ("train", "policy", "references"):
+        if key in config.aug:
+            config.aug[key] = None
+    if "kind" in config.mix:
+        config.mix = {"_target_": config.mix["_target_"], "kind": "none"}
+
+
 def _check_settings(config: DictConfig, task: Task) -> None:
     """Values that would only be found wrong after the first epoch."""
-    checks.whole("seed", config.seed, 0)
-    checks.choice("monitor_mode", config.monitor_mode, ("max", "min"))
     scores = [score_tag("val", key) for key in SegmentationMetrics(task).names()]
     scores += [f"val_probe/{key}" for key in CalibrationProbe(task).names()]
     checks.choice("monitor", config.monitor, ["val/loss", *scores])
@@ -181,6 +228,8 @@ def _datamodule(
     augmentation = build_augmentation_of(config, source, allow)
     pinned = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
     mixing = build_mixing_of(config, allow)
+    if mixing is not None and mixing.off_epochs >= config.epochs:
+        log.warning(f"mix.off_epochs={mixing.off_epochs} and epochs={config.epochs}: nothing is mixed")
     batches = (config.batch_size, augmentation.size, config.num_workers, pinned)
     timeout = config.worker_timeout
     return SegmentationDataModule(source, augmentation, config.seed, *batches, tiling, mixing, timeout)

@@ -19,7 +19,6 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from segtrain.audit.diagnose import Choice, choose_loss
-from segtrain.console import log
 from segtrain.decode.reading import reading_of
 from segtrain.errors import UserError
 from segtrain.secrets import masked
@@ -142,8 +141,6 @@ def build_mixing_of(config: DictConfig, allow: Iterable[str] = ()) -> Mixing | N
     """
     mixing: Mixing | None = build(config.mix, "mix", allow)
     if mixing is not None:
-        if mixing.off_epochs >= config.epochs:
-            log.warning(f"mix.off_epochs={mixing.off_epochs} and epochs={config.epochs}: nothing is mixed")
         if config.batch_size < mixing.kind.least:
             raise UserError(
                 f"mix={config.mix.kind} needs batches of {mixing.kind.least} or more images, and batch_size is "

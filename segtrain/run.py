@@ -20,7 +20,7 @@ from rich.console import Console
 
 from segtrain import callbacks as cb
 from segtrain import checks
-from segtrain.assemble import Parts, Request, assemble, check_determinism
+from segtrain.assemble import Parts, Request, assemble, check_before_data, check_determinism, not_changed
 from segtrain.build import build, plain, shown
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
 from segtrain.causes import in_words
@@ -54,9 +54,10 @@ def train(request: Request) -> Run:
         check_same(request.sweep, config_hash(plain(request.config)))
         log.info(f"{request.sweep} is done already")
         return read_run(request.sweep)
+    check_before_data(request)
+    trial, _ = _trainer(request.config, Path(os.devnull), request, Signals())  # finds wrong settings
     parts = assemble(request)
     check_labels(parts.source)
-    trial, _ = _trainer(parts, Path(os.devnull), request, Signals())  # finds wrong settings before a folder is made
     parts.data.check_shares(trial.world_size, _used_splits(parts))
     check_determinism(parts, trial.strategy.root_device, str(trial.precision))
     session = begin(request, parts, trial)
@@ -68,8 +69,9 @@ def train(request: Request) -> Run:
         log.info(_headline(parts, request, folder, resume) + session.initial)
         if chosen := parts.data.tune():
             log.info(f"load   {chosen}")
-        trainer, speed = _trainer(parts, folder, request, signals, resume, started)
+        trainer, speed = _trainer(parts.config, folder, request, signals, resume, started)
         _describe(trainer, parts, resume)
+        signals.deferred = True  # StopSignal looks at it; Lightning does not begin so that it could be interrupted
         _fit(trainer, parts, resume)
         _, tested = find_run(str(folder), folder.parent)
         scores = score(trainer, parts, tested, "test") if "test" in parts.source.splits else {}
@@ -151,9 +153,14 @@ def evaluate(request: Request) -> dict[str, float]:
 
 
 def _trainer(
-    parts: Parts, folder: Path, request: Request, signals: Signals, resume: Resume | None = None, started: float = 0.0
+    config: DictConfig,
+    folder: Path,
+    request: Request,
+    signals: Signals,
+    resume: Resume | None = None,
+    started: float = 0.0,
 ) -> tuple[Trainer, cb.Speed]:
-    config, checkpoints, speed = parts.config, folder / "checkpoints", cb.Speed(started)
+    checkpoints, speed = folder / "checkpoints", cb.Speed(started)
     extra = {name: node for name, node in config.callbacks.items() if name != "pictures"}
     shown = config.callbacks.get("pictures")  # ~callbacks.pictures removes them
     last = cb.KeepLast(checkpoints, config.checkpoint.every_steps, config.checkpoint.every_minutes)
@@ -174,15 +181,6 @@ def _trainer(
     # a run that was stopped early has only its test left
     epochs = resume.epochs if resume is not None and resume.trained(plain(config)) else config.epochs
     return build_trainer(plain(config.trainer), epochs, around, [logger], config.deterministic), speed
-
-
-def not_changed(config: DictConfig) -> None:
-    """Take augmentation and mixing out of a configuration that evaluates: what they need may be gone."""
-    for key in ("train", "policy", "references"):
-        if key in config.aug:
-            config.aug[key] = None
-    if "kind" in config.mix:
-        config.mix = {"_target_": config.mix["_target_"], "kind": "none"}
 
 
 def _describe(trainer: Trainer, parts: Parts, resume: Resume | None) -> None:

@@ -25,6 +25,7 @@ from segtrain.cli.request import loss_name
 from segtrain.cli.stored import record
 from segtrain.cli.words import TEXTS, joined, parse_overrides, quoted
 from segtrain.errors import UserError
+from segtrain.lock import is_alive
 from segtrain.runs import clean_name
 from segtrain.secrets import hidden, masked_word, masked_words
 
@@ -47,6 +48,7 @@ def sweep(arguments: Arguments) -> int:
     runs = _checked(words, swept, arguments.config_dir)
     constant = sorted(masked_words(o.input_line or "" for o in parsed if not o.is_sweep_override()))
     failed: list[str] = []
+    elsewhere: list[str] = []
 
     def job(config: Any) -> float | None:
         from hydra.core.hydra_config import HydraConfig
@@ -64,8 +66,13 @@ def sweep(arguments: Arguments) -> int:
         print(f"\n== {', '.join(differing) or folder}", flush=True)
         try:
             return run_training(Request(config, choices, own, tuple(arguments.allow), folder)).score
-        except UserError as error:
-            print(f"error: {hidden(str(error))}", file=sys.stderr)
+        except Exception as error:  # the other runs go on
+            if is_alive(folder):
+                print("another process is training it", flush=True)
+                elsewhere.append(job_name(differing))
+                return None
+            what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            print(f"error: {hidden(' '.join(what.split()))}", file=sys.stderr)
             failed.append(job_name(differing))
             return None
 
@@ -74,6 +81,8 @@ def sweep(arguments: Arguments) -> int:
         raise UserError(
             f"{len(failed)} runs of the sweep failed: {'; '.join(failed)}; the same command tries them again"
         )
+    if elsewhere:
+        print(f"\n{len(elsewhere)} runs are trained by other processes: {'; '.join(elsewhere)}")
     return 0
 
 

@@ -30,6 +30,7 @@ from segtrain.determinism import in_words, nondeterministic, random_batch, refus
 from segtrain.errors import UserError
 from segtrain.metrics import CalibrationProbe, SegmentationMetrics
 from segtrain.module import SegmentationModule, score_tag
+from segtrain.resume import resume_path
 from segtrain.runs import find_run
 from segtrain.secrets import masked
 from segtrain.seeds import derive, seed_torch
@@ -85,6 +86,10 @@ def check_before_data(request: Request) -> None:
     """
     config, allow = request.config, request.allow
     checks.whole("seed", config.seed, 0)
+    checks.whole("batch_size", config.batch_size, 1)
+    if config.num_workers != "auto":
+        checks.whole("num_workers (or auto)", config.num_workers, 0)
+    checks.number("worker_timeout", config.worker_timeout, above=0)
     checks.choice("monitor_mode", config.monitor_mode, ("max", "min"))
     _check_start(config)
     guesses = [with_task(config, task, _even_stats(task)) for task in _tasks(config.task)]
@@ -166,6 +171,8 @@ def _check_settings(config: DictConfig, task: Task) -> None:
 
 
 def _check_start(config: DictConfig) -> None:
+    if config.resume not in (None, "auto"):
+        resume_path(str(config.resume), Path(config.output_dir))
     if config.init_from is None or config.resume is not None:
         return
     try:

@@ -140,12 +140,11 @@ def build_mixing_of(config: DictConfig, allow: Iterable[str] = ()) -> Mixing | N
         UserError: whatever `build` refuses, or batches of too few images.
     """
     mixing: Mixing | None = build(config.mix, "mix", allow)
-    if mixing is not None:
-        if config.batch_size < mixing.kind.least:
-            raise UserError(
-                f"mix={config.mix.kind} needs batches of {mixing.kind.least} or more images, and batch_size is "
-                f"{config.batch_size}; raise it, or choose mix=none or mix=copy_paste"
-            )
+    if mixing is not None and config.batch_size < mixing.kind.least:
+        raise UserError(
+            f"mix={config.mix.kind} needs batches of {mixing.kind.least} or more images, and batch_size is "
+            f"{config.batch_size}; raise it, or choose mix=none or mix=copy_paste"
+        )
     return mixing
 
 

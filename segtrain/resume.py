@@ -122,12 +122,20 @@ def find_resume(spec: str | None, output_dir: Path, config_hash: str, say: Calla
         return None
     if spec == "auto":
         return _find_unfinished(output_dir, config_hash, say)
+    path = resume_path(spec, output_dir)
+    return newest(path, say) if path.is_dir() else Resume(path.parent.parent, path, load_checkpoint(path))
+
+
+def resume_path(spec: str, output_dir: Path) -> Path:
+    """The run folder or checkpoint file that "latest" or a path means.
+
+    Raises:
+        UserError: there is no such thing.
+    """
     path = find_latest(output_dir) if spec == LATEST else Path(spec).expanduser().resolve()
-    if path.is_dir():
-        return newest(path, say)
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"resume={spec}: no such run folder or checkpoint; use latest, auto, a folder or a .ckpt file")
-    return Resume(path.parent.parent, path, load_checkpoint(path))
+    return path
 
 
 def _find_unfinished(output_dir: Path, config_hash: str, say: Callable[[str], None]) -> Resume | None:

@@ -47,7 +47,7 @@ def build_trainer(
         sync_batchnorm=checks.flag("trainer.sync_batchnorm", config["sync_batchnorm"]) and accelerator == "gpu",
         max_epochs=checks.whole("epochs", epochs, 1),
         accumulate_grad_batches=checks.whole("trainer.accumulate", config["accumulate"], 1),
-        gradient_clip_val=config["clip"] and checks.number("trainer.clip", config["clip"], above=0),
+        gradient_clip_val=None if config["clip"] is None else checks.number("trainer.clip", config["clip"], above=0),
         limit_train_batches=_limit("train", config),
         limit_val_batches=_limit("val", config),
         limit_test_batches=_limit("test", config),

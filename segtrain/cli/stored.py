@@ -69,7 +69,15 @@ def continued(words: Sequence[str], config_dir: str | None) -> tuple[list[str], 
         return list(words), config_dir
     path = find_latest(Path(given.get("output_dir", "outputs"))) if spec == LATEST else Path(spec).expanduser()
     folder = path.resolve().parent.parent if path.is_file() else path
-    return [*without(stored_words(folder), words), *words], config_dir or stored_folder(folder)
+    stored = [_where_it_lies(word, folder.resolve()) for word in stored_words(folder)]
+    return [*without(stored, words), *words], config_dir or stored_folder(folder)
+
+
+def _where_it_lies(word: str, folder: Path) -> str:
+    """A run's own output_dir=... as the folder that it lies in, for commands that are given somewhere else."""
+    key, _, value = word.partition("=")
+    root = next((above for above in folder.parents[1:] if above.name == Path(value.strip("'\"")).name), None)
+    return f"output_dir={root}" if key == "output_dir" and root is not None else word
 
 
 def without(stored: Sequence[str], given: Sequence[str]) -> list[str]:

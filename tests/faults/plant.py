@@ -91,3 +91,14 @@ class Digests(Callback):
 def full_disk() -> None:
     """From now on no file grows beyond a few bytes, as on a full disk."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+
+
+class SeedTwo(Callback):
+    """Fails in the run of seed 2."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.seed == 2:
+            raise ZeroDivisionError("the second one")

@@ -221,8 +221,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--also", nargs="*", default=[], help="further words, such as trainer=gpu deterministic=true")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     given = parser.parse_args()
+    WORDS.extend(given.also)
     base, started = Path(tempfile.mkdtemp(prefix="crash_test_")), time.monotonic()
     sitting(["--version"], base / "log").join()  # loads everything once
     wholes = {variant: undisturbed(variant, base) for variant in range(min(given.runs, len(VARIANTS)))}

@@ -19,7 +19,6 @@ MEMORY = re.compile(r"out of memory|can't allocate memory|Cannot allocate memory
 KILLED = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: (\w+)|exited unexpectedly)")
 IN_WORKER = re.compile(r"^Caught \w+ in DataLoader worker process")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-LATE = "DataLoader timed out after"
 INTACT = "the checkpoints are intact, and resume=latest goes on from the last one"
 
 
@@ -85,7 +84,12 @@ def explain(error: Exception, doing: str, step: int) -> str:
             else "lower tile or batch_size"
         )
         return f"memory ran out {where}: {remedy}; {INTACT}"
-    if killed := KILLED.search(said):
+    if (killed := KILLED.search(said)) and killed[2] == "Alarm":
+        return (
+            f"a loading process took longer than worker_timeout for a sample {where}: the disk or a decoder hangs; "
+            f"look at the images, raise worker_timeout, or load with num_workers=0; {INTACT}"
+        )
+    if killed:
         how = f"by {killed[2]}" if killed[2] else "from outside"
         return (
             f"a loading process (pid {killed[1]}) was killed {how} {where}, most often because memory or /dev/shm is "
@@ -93,11 +97,6 @@ def explain(error: Exception, doing: str, step: int) -> str:
         )
     if isinstance(error, OSError) and error.errno in FULL:
         return f"{error.filename or 'the run folder'} cannot be written {where} ({error.strerror}): make room; {INTACT}"
-    if LATE in said:
-        return (
-            f"no batch came from the loading processes within worker_timeout {where}: the disk or a decoder hangs; "
-            f"look at the images, raise worker_timeout, or load with num_workers=0; {INTACT}"
-        )
     return ""
 
 

@@ -16,12 +16,11 @@ from segtrain.data.datasets import Transform
 from segtrain.data.plan import EpochPlan, plan_training
 from segtrain.data.training import drops_last, training_order, training_set
 from segtrain.errors import UserError
-from segtrain.loading import choose_workers, usable_cores
+from segtrain.loading import Watched, choose_workers, start_worker, usable_cores
 from segtrain.mixed import make_bank, mix_step
 from segtrain.mixing import Mixing
 from segtrain.mixing.bank import Bank
 from segtrain.seeds import derive
-from segtrain.signals import ignore_signals
 from segtrain.task import Batch
 from segtrain.windows import Tiling
 
@@ -39,7 +38,7 @@ class SegmentationDataModule(LightningDataModule):
         pin_memory: page-locked batches for asynchronous copies to a GPU.
         tiling: which images are evaluated in tiles.
         mixing: of training batches; None: none.
-        timeout: seconds to wait for a batch of the loading processes.
+        timeout: seconds that a loading process may take for a sample.
 
     Raises:
         UserError: a value out of range.
@@ -87,7 +86,8 @@ class SegmentationDataModule(LightningDataModule):
         sampler = training_order(self.plan, self.seed, *self._ranks())
         sampler.start_at(*self._position())
         drop_last = drops_last(sampler, self.batch_size)
-        return DataLoader(dataset, self.batch_size, sampler=sampler, drop_last=drop_last, **self._loading(self.workers))
+        loading = self._loading(self.workers)
+        return DataLoader(self._watched(dataset), self.batch_size, sampler=sampler, drop_last=drop_last, **loading)
 
     def tune(self) -> str:
         """With num_workers=auto, choose the number of loading processes; what was chosen and why, or nothing."""
@@ -141,7 +141,10 @@ class SegmentationDataModule(LightningDataModule):
     def _evaluation(self, split: str) -> DataLoader[Any]:
         dataset = EvaluationDataset(self.source.splits[split], self.source.task.ignore_index)
         batches = EvaluationBatches(dataset.examples.sizes, self.pixels, *self._ranks(), self.tiling)
-        return DataLoader(dataset, batch_sampler=batches, **self._loading(min(self.workers, 2)))
+        return DataLoader(self._watched(dataset), batch_sampler=batches, **self._loading(min(self.workers, 2)))
+
+    def _watched(self, dataset: Any) -> Any:
+        return Watched(dataset, self.timeout) if self.workers else dataset
 
     def _loading(self, workers: int) -> dict[str, Any]:
         return {
@@ -149,8 +152,7 @@ class SegmentationDataModule(LightningDataModule):
             "collate_fn": collate,
             "pin_memory": self.pin_memory,
             "persistent_workers": workers > 0,
-            "timeout": self.timeout if workers else 0,
-            "worker_init_fn": ignore_signals,
+            "worker_init_fn": start_worker,
         }
 
     def _ranks(self) -> tuple[int, int]:

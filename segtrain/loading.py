@@ -8,13 +8,20 @@ decoder, augmentation and cache, so it is measured on the data itself.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from torch.utils.data import Dataset
+
+from segtrain.signals import ignore_signals
+
 MOST = 8  # loading processes: beyond that the main process, which collects the batches, is the limit
 SECONDS = 0.7  # of each trial, after its first batch
 GAIN = 1.1  # times as fast as before, or more processes are not worth it
+# of what a loading process does when a sample takes too long: it is ended by the system, wherever it stands
+ALARM = getattr(signal, "SIGALRM", None)
 Load = Callable[[int], Iterable[Any]]
 Rate = Callable[[Iterator[Any]], float]
 
@@ -60,3 +67,37 @@ def choose_workers(load: Load, cores: int, rate: Rate = batches_per_second) -> t
         best = number
     tried = ", ".join(f"{speed:.3g} with {number}" for number, speed in speeds.items())
     return best, f"{best} loading processes (batches a second: {tried})"
+
+
+class Watched(Dataset[Any]):
+    """A data set whose loading process ends where a sample takes too long, as behind a disk that hangs.
+
+    The system ends it by SIGALRM, also within a decoder; the training process sees that within seconds. (A DataLoader
+    with a timeout of its own looks for processes that were killed only when that is over.)
+
+    Args:
+        dataset: what is loaded.
+        seconds: that a sample may take.
+    """
+
+    def __init__(self, dataset: Any, seconds: float) -> None:
+        self.dataset, self.seconds = dataset, seconds
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: Any) -> Any:
+        if ALARM is None:  # Windows
+            return self.dataset[key]
+        signal.setitimer(signal.ITIMER_REAL, self.seconds)
+        try:
+            return self.dataset[key]
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def start_worker(worker: int) -> None:
+    """In a loading process: signals to the whole group are not for it, its alarm is."""
+    ignore_signals()
+    if ALARM is not None:
+        signal.signal(ALARM, signal.SIG_DFL)

@@ -8,6 +8,7 @@ samples and an interrupted run continues bit for bit.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 import torch
@@ -32,8 +33,13 @@ def scrambled(number: int) -> int:
 def seed_torch(seed: int) -> None:
     """Seed the default generators of CPU, MPS and initialised CUDA devices (100 x faster than manual_seed)."""
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         for generator in torch.cuda.default_generators:
             generator.manual_seed(seed)
-    if torch.backends.mps.is_available():
+    if _has_mps():
         torch.mps.manual_seed(seed)
+
+
+@functools.cache
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()

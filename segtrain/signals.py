@@ -83,7 +83,7 @@ def listening() -> Iterator[Signals]:
         signals.remove()
 
 
-def ignore_signals(worker: int) -> None:
+def ignore_signals() -> None:
     """In a loading process: a signal to the whole group is for the training process, which still needs batches."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)

@@ -22,6 +22,7 @@ from segtrain.callbacks.report import last_step
 from segtrain.data import EvaluationBatches
 from segtrain.data.sampler import Part
 from segtrain.draw import PANEL_HEIGHT, Picture, colorize, overlay, panel, stack, to_rgb
+from segtrain.loading import Watched
 from segtrain.metrics import SegmentationMetrics, predict_ids
 from segtrain.module import SegmentationModule
 from segtrain.preview import is_traced, sample_cell, sample_sheet, stages, trace_samples
@@ -143,9 +144,10 @@ def augmentation_picture(loader: Any, batch: Batch, number: int, task: Task) -> 
     Returns:
         None where no sample is wanted, or the data does not say what was done.
     """
-    if number == 0 or not is_traced(loader.dataset):
+    dataset = loader.dataset.dataset if isinstance(loader.dataset, Watched) else loader.dataset
+    if number == 0 or not is_traced(dataset):
         return None
-    samples = trace_samples(loader.dataset, itertools.islice(loader.sampler, min(number, len(batch["id"]))))
+    samples = trace_samples(dataset, itertools.islice(loader.sampler, min(number, len(batch["id"]))))
     cells = [sample_cell(sample, task, PANEL_HEIGHT) for sample in stages(samples, batch)]
     return sample_sheet(cells, TRACED_COLUMNS, task, "", PANEL_HEIGHT)
 

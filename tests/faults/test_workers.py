@@ -67,7 +67,7 @@ def test_raising(tmp_path: Path, whole: Run, act: object, says: str) -> None:
 
 @pytest.mark.fault("Workers", "hanging", "ends after worker_timeout, exit 1; goes on bit-identically")
 def test_hanging(tmp_path: Path, whole: Run) -> None:
-    goes_on_as(whole, failed(tmp_path, "within worker_timeout", plant.hang, "worker_timeout=1"))
+    goes_on_as(whole, failed(tmp_path, "took longer than worker_timeout", plant.hang, "worker_timeout=1"))
 
 
 @pytest.mark.fault("Workers", "augmentation", "differs in each sample and epoch; the same for any number of workers")

@@ -30,11 +30,11 @@ from segtrain.models import build_model
 from segtrain.signals import Signals
 from segtrain.task import Task
 
-STEPS, WARM_UP, LOG_EVERY = 170, 20, 50
+STEPS, WARM_UP, LOG_EVERY, DEPTH = 320, 20, 50, 2
 TASK = Task("binary")
 PACKAGES, COMMAND = ("torch", "lightning"), "python scripts/bench_guards.py"
 # name -> width of the net, batch, side of a crop
-SIZES = {"width 4, 2 x 64 x 64": (4, 2, 64), "width 8, 2 x 64 x 64": (8, 2, 64)}
+SIZES = {"width 8, 2 x 48 x 48": (8, 2, 48), "width 8, 4 x 64 x 64": (8, 4, 64)}
 INTRODUCTION = """## Guards
 
 A training step with and without all guards (non-finite numbers, norm of the gradient, seeds of steps, signals, saves by
@@ -46,7 +46,7 @@ class Plain(LightningModule):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.net = build_model(TASK, 3, [0.5] * 3, [0.25] * 3, "plain_unet", width=width)
+        self.net = build_model(TASK, 3, [0.5] * 3, [0.25] * 3, "plain_unet", width=width, depth=DEPTH)
         self.loss = build_loss("bce", TASK)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:

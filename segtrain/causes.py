@@ -84,7 +84,8 @@ def explain(error: Exception, doing: str, step: int) -> str:
             else "lower tile or batch_size"
         )
         return f"memory ran out {where}: {remedy}; {INTACT}"
-    if (killed := KILLED.search(said)) and killed[2] == "Alarm":
+    killed = KILLED.search(str(error.__cause__)) or KILLED.search(said)  # the cause tells the signal
+    if killed and killed[2] == "Alarm":
         return (
             f"a loading process took longer than worker_timeout for a sample {where}: the disk or a decoder hangs; "
             f"look at the images, raise worker_timeout, or load with num_workers=0; {INTACT}"

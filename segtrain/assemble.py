@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from segtrain.datamodule import SegmentationDataModule
 from segtrain.errors import UserError
 from segtrain.metrics import CalibrationProbe, SegmentationMetrics
 from segtrain.module import SegmentationModule, score_tag
+from segtrain.resume import EARLY_STOP
 from segtrain.runs import find_run
 from segtrain.seeds import derive, seed_torch
 from segtrain.task import Task
@@ -94,7 +96,7 @@ def assemble(request: Request) -> Parts:
         net.to(memory_format=torch.channels_last),
         build_loss_of(config, allow),
         source.task,
-        build(config.optim, "optim", allow),
+        build(config.optim, "optim", allow, "optimizer"),
         config.monitor,
         config.monitor_mode,
         record | {"fingerprint": source.fingerprint},
@@ -107,11 +109,15 @@ def assemble(request: Request) -> Parts:
 
 def _check_settings(config: DictConfig, task: Task) -> None:
     """Values that would only be found wrong after the first epoch."""
-    checks.whole("seed", config.seed, 0)
+    checks.whole("seed", config.seed, 0, math.inf)
     checks.choice("monitor_mode", config.monitor_mode, ("max", "min"))
     scores = [score_tag("val", key) for key in SegmentationMetrics(task).names()]
     scores += [f"val_probe/{key}" for key in CalibrationProbe(task).names()]
-    checks.choice("monitor", config.monitor, ["val/loss", *scores])
+    known = ["val/loss", *scores]
+    checks.choice("monitor", config.monitor, known)
+    for name, node in config.callbacks.items():
+        if EARLY_STOP in str(node.get("_target_")):  # it would look for its score after the first epoch
+            checks.choice(f"callbacks.{name}.monitor", node.get("monitor"), ["train/loss", *known])
 
 
 def _check_start(config: DictConfig) -> None:

@@ -76,21 +76,29 @@ def plain(config: Any) -> Any:
     return OmegaConf.to_container(config, resolve=True)
 
 
-def build(node: Any, key: str, allow: Iterable[str] = ()) -> Any:
+def build(node: Any, key: str, allow: Iterable[str] = (), needs: str = "") -> Any:
     """Build what a configuration node describes, all nodes below it first.
 
     Args:
         node: with `_target_`; None gives None.
         key: of the node, for error messages.
         allow: packages of the user whose code may be named.
+        needs: attribute that whoever asked will use; "" for none.
 
     Raises:
-        UserError: a target that is not allowed, or whatever the target refuses.
+        UserError: no target, one that is not allowed or makes something else, or whatever the target refuses.
     """
+    if node is None:
+        return None
+    if "_target_" not in node:
+        raise UserError(f"{key} has no _target_, so there is nothing to build; conf/loss/focal.yaml is an example")
     for where, target in targets(node, key):
         check_target(where, target, tuple(allow))
     try:
-        return hydra.utils.instantiate(node, _convert_="all")
+        made = hydra.utils.instantiate(node, _convert_="all")
+        if needs and made is not None and not hasattr(made, needs):  # mix=none makes nothing
+            raise UserError(f"{key}._target_={node['_target_']} makes a {type(made).__name__}, which is no {key}")
+        return made
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):
@@ -105,7 +113,7 @@ def open_source(config: DictConfig, allow: Iterable[str] = ()) -> DataSource:
         UserError: whatever is wrong with it, or no images to train or to validate with.
     """
     wanted = {key: value for key, value in plain(config.task).items() if key != "_target_"}
-    source: DataSource = build(config.data, "data", allow).open(wanted)
+    source: DataSource = build(config.data, "data", allow, "open").open(wanted)
     for split in ("train", "val"):
         if split not in source.splits:
             raise UserError(f"data {source.name} has no {split} images; training needs them")
@@ -123,7 +131,7 @@ def build_augmentation_of(config: DictConfig, source: DataSource, allow: Iterabl
     Raises:
         UserError: whatever `build` refuses, or ops that cannot work on the images.
     """
-    augmentation: Augmentation = build(config.aug, "aug", allow)
+    augmentation: Augmentation = build(config.aug, "aug", allow, "check")
     augmentation.check(source.channels, source.dtype, reading_of(plain(config.data), source.channels))
     return augmentation
 
@@ -134,7 +142,7 @@ def build_mixing_of(config: DictConfig, allow: Iterable[str] = ()) -> Mixing | N
     Raises:
         UserError: whatever `build` refuses, or batches of too few images.
     """
-    mixing: Mixing | None = build(config.mix, "mix", allow)
+    mixing: Mixing | None = build(config.mix, "mix", allow, "off_epochs")
     if mixing is not None:
         if mixing.off_epochs >= config.epochs:
             log.warning(f"mix.off_epochs={mixing.off_epochs} and epochs={config.epochs}: nothing is mixed")
@@ -173,9 +181,7 @@ def build_loss_of(config: DictConfig, allow: Iterable[str] = ()) -> Any:
     Raises:
         UserError: it names no code to run, or whatever `build` refuses.
     """
-    if "_target_" not in config.loss:
-        raise UserError("loss has no _target_, so there is nothing to build; conf/loss/focal.yaml is an example")
-    return build(config.loss, "loss", allow)
+    return build(config.loss, "loss", allow, "forward")
 
 
 def with_task(config: DictConfig, task: Task, stats: ClassStats) -> DictConfig:

@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from segtrain.checkpoint import FORMAT, KEY
 from segtrain.losses import Combo
@@ -191,6 +192,20 @@ class SegmentationModule(LightningModule):
         if scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """By the norm of all gradients.
+
+        Lightning's own refuses fused optimizers in mixed precision, since float16's unscale gradients as they step;
+        those of bfloat16 are not scaled.
+        """
+        if gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
     def _total_steps(self) -> int:
         """Optimizer steps of the whole run.

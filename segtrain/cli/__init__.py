@@ -11,7 +11,7 @@ from pathlib import Path
 
 from segtrain import __version__
 from segtrain.checks import did_you_mean
-from segtrain.errors import UserError
+from segtrain.errors import UserError, shown
 
 # command -> (module, function, one line for the help); a function takes Arguments
 COMMANDS = {
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         if traceback:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return _interrupted()
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if traceback:
             raise
-        message = " ".join(str(error).split())[:500]
+        message = shown(" ".join(str(error).split())[:500])
         print(f"error: {type(error).__name__}: {message} (--traceback shows where)", file=sys.stderr)
         return 1
 

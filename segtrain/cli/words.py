@@ -80,7 +80,7 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
             raise UserError(f"cannot read {word!r}; settings are written key=value")
         try:
             parsed.append(OverridesParser.create().parse_override(word))
-        except HydraException as error:
+        except (HydraException, RecursionError) as error:
             hint = f"; settings are written key=value, in quotes where they hold spaces{_nearest_command(word)}"
             raise UserError(f"cannot read {word!r}{_example(word) if '=' in word else hint}") from error
     return parsed

@@ -130,6 +130,8 @@ class FileData:
     scan_dir: str | None = None
 
     def __post_init__(self) -> None:
+        if not hasattr(self.layout, "find"):
+            raise UserError(f"data.layout must be a layout, as in conf/data/csv.yaml; got {self.layout!r}")
         _ = self.reading, color_ids(self.colors, {}), MaskRules(threshold=self.mask_threshold)
         checks.choice("data.cache", self.cache, ("ram", "disk", "none"))
         checks.number("data.cache_gb", self.cache_gb, 0)

@@ -25,8 +25,9 @@ CHANGES |= {"os.truncate": (0,), "os.chmod": (0,), "shutil.rmtree": (0,), "os.ut
 RUNNING = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "socket.connect", "pty.spawn")
 MAY_RUN = ("git",)  # for the commit of the folder one stands in
 GENERIC = re.compile(r"error: \w+: .*\(--traceback shows where\)")
+WARNING = re.compile(r"^(warning: .*|\S+:\d+: \w*Warning: .*(\n  .*)?)\n", re.MULTILINE)  # ours, and Python's
 LONGEST = 6000  # characters of a message; 20 troubles may be listed
-NAMES_SOMETHING = re.compile(r"/|=|'|\b\w+\.\w+|: ")  # a path, a key, a quoted word
+NAMES_SOMETHING = re.compile(r"/|=|'|\b\w+\.\w+|: |must be")  # a path, a key, a quoted word, a value of a key
 
 
 @dataclass
@@ -128,7 +129,7 @@ def verdict(words: list[str], place: Path, watch: Watch, temporary: Path) -> lis
         wrong.append("a traceback is shown")
     if found := GENERIC.search(err):
         wrong.append(found[0][:500])
-    message = "\n".join(line for line in err.splitlines() if not line.startswith("warning: "))
+    message = WARNING.sub("", err).rstrip("\n")
     reported = words[0] in ("check", "test-loss") and not message  # on stdout
     if code == 1 and not reported and not re.match(r"error: [^\n]+(\n  [^\n]*)*\Z", message):
         wrong.append(f"not one sentence: {message[:500]!r}")

@@ -129,7 +129,7 @@ def changed(content: Any, random: np.random.Generator, values: list[Any] | None 
         del owner[key]
     elif how < 0.8:
         buried: Any = owner[key]
-        for _ in range(int(random.choice([1, 5, 400]))):
+        for _ in range(int(random.choice([1, 5, 60]))):
             buried = [buried] if random.random() < 0.5 else {"a": buried}
         owner[key] = buried
     elif how < 0.9 and isinstance(owner, dict):

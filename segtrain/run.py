@@ -25,14 +25,14 @@ from segtrain import checks
 from segtrain.assemble import Parts, Request, assemble
 from segtrain.build import build, plain
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
-from segtrain.checkpoint import KEY, load_checkpoint, load_net
+from segtrain.checkpoint import KEY, load_checkpoint, load_net, understood
 from segtrain.console import listed, log, score_table, set_up_logging
 from segtrain.errors import UserError
 from segtrain.evaluation import output_folder, threshold_report, write_tables
 from segtrain.labels import absence, check_labels
 from segtrain.losses import Combo
 from segtrain.record import config_hash, summarize
-from segtrain.resume import Resume, check_same
+from segtrain.resume import Resume, cannot_go_on, check_same
 from segtrain.runs import Run, find_run, read_run, write_json
 from segtrain.session import begin, recorded, terminable
 from segtrain.task import Task
@@ -91,6 +91,8 @@ def _fit(trainer: Trainer, parts: Parts, resume: Resume | None, stop: cb.StopSig
     except Exception as error:
         if stop.received:  # by the whole process group: without its loading processes a training cannot end in order
             raise SIGTERMException from error
+        if resume is not None and trainer.global_step <= resume.step and not isinstance(error, UserError):
+            raise cannot_go_on(resume, error) from error
         raise
 
 
@@ -127,7 +129,9 @@ def evaluate(request: Request) -> dict[str, float]:
         config.model.encoder_weights = None  # all weights are the checkpoint's: nothing to download
     not_changed(config)
     parts = assemble(replace(request, config=config))
-    trained, given = Task(**load_checkpoint(checkpoint)[KEY]["task"]), parts.source.task
+    with understood(checkpoint):
+        trained = Task(**load_checkpoint(checkpoint)[KEY]["task"])
+    given = parts.source.task
     if (trained.mode, trained.names) != (given.mode, given.names):
         raise UserError(
             f"{checkpoint} was trained for {trained.mode} ({listed(trained.names)}), but this data is {given.mode} "

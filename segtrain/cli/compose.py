@@ -28,7 +28,7 @@ from segtrain.cli.conf import CONF, groups, options, top_keys
 from segtrain.cli.own import use_folder
 from segtrain.cli.shape import check_shape
 from segtrain.cli.terms import unknown_term
-from segtrain.cli.words import ADDING_UP, NEEDED, PATH_KEYS, parse_overrides, quoted
+from segtrain.cli.words import ADDING_UP, ALL_TEXTS, NEEDED, PATH_KEYS, parse_overrides, quoted
 from segtrain.errors import UserError
 
 OPTIONAL = ("debug",)  # groups that may be left out
@@ -131,6 +131,10 @@ def _check_values(config: DictConfig, needed: set[str]) -> None:
         OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {_first_line(error)}") from error
+    for key in ALL_TEXTS:
+        value = OmegaConf.select(config, key)
+        if value is not None and not isinstance(value, str):
+            raise UserError(f"{key} must be a text, got {value!r}; put quotes around it")
 
 
 def _unreadable(error: Exception) -> str:

@@ -24,7 +24,8 @@ from segtrain.errors import UserError
 FORMAT = 1
 KEY = "segtrain"
 TEMPORARY = ".tmp"
-UNREADABLE = (RuntimeError, ValueError, LookupError, OverflowError)  # what torch and our own readers raise
+# what torch and our own readers raise where values are not what they should be
+UNREADABLE = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError, AssertionError)
 NET = "net."  # prefix of the net's weights in the module's state
 
 Checkpoint = dict[str, Any]
@@ -113,12 +114,31 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _check_content(checkpoint: Checkpoint) -> None:
-    """Raises TypeError for weights that are no tensors of numbers in a grid, or settings that are no plain values."""
+    """Raises TypeError for weights that are no tensors, tensors not as they look, or settings that are no plain values.
+
+    A tensor that says to be larger than the numbers it has is read beyond its end by torch's fused optimizers.
+    """
     for key, value in checkpoint["state_dict"].items():
-        if not isinstance(value, torch.Tensor) or value.layout is not torch.strided:
-            raise TypeError(f"the weight {key} is no dense tensor")
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(f"the weight {key} is no tensor")
+    for key, tensor in _tensors(checkpoint):
+        dense = tensor.layout is torch.strided
+        if not dense or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise TypeError(f"the tensor {key} has fewer numbers than it says")
     if not isinstance(checkpoint[KEY]["config"], dict) or not _is_plain(checkpoint[KEY]):
         raise TypeError("the settings are no plain values")
+
+
+def _tensors(content: Any, key: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """All tensors in containers, with dotted keys."""
+    if isinstance(content, torch.Tensor):
+        yield key, content
+    elif isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _tensors(value, f"{key}.{name}".lstrip("."))
+    elif isinstance(content, (list, tuple)):
+        for index, value in enumerate(content):
+            yield from _tensors(value, f"{key}[{index}]")
 
 
 def _is_plain(value: Any) -> bool:
@@ -141,7 +161,7 @@ def understood(path: str | Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (*UNREADABLE, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())[:200] or "no more is known"
         raise UserError(f"{path}: damaged ({type(error).__name__}: {reason}); use another checkpoint") from error
 

@@ -201,7 +201,7 @@ def check_continuation(resume: Resume, config: Mapping[str, Any], processes: int
 
 
 def cannot_go_on(resume: Resume, error: Exception) -> UserError:
-    """That not a step could be made from what a checkpoint holds."""
+    """That no two steps could be made from what a checkpoint holds: its schedule is asked behind the first."""
     reason = " ".join(str(error).split())[:300]
     return UserError(
         f"{resume.checkpoint}: the training cannot go on from it ({type(error).__name__}: {reason}); resume another "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,9 +26,11 @@ CHANGES |= {"os.truncate": (0,), "os.chmod": (0,), "shutil.rmtree": (0,), "os.ut
 RUNNING = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "socket.connect", "pty.spawn")
 MAY_RUN = ("git",)  # for the commit of the folder one stands in
 GENERIC = re.compile(r"error: \w+: .*\(--traceback shows where\)")
+SENTENCE = re.compile(r"error: [^\n]+(\n  [^\n]*)*(\n`segtrain check[^\n]*)?")  # and a list of faults
 WARNING = re.compile(r"^(warning: .*|\S+:\d+: \w*Warning: .*(\n  .*)?)\n", re.MULTILINE)  # ours, and Python's
 LONGEST = 6000  # characters of a message; 20 troubles may be listed
-NAMES_SOMETHING = re.compile(r"/|=|'|\b\w+\.\w+|: |must be")  # a path, a key, a quoted word, a value of a key
+# a path, a key, a quoted word, or the value of a key
+NAMES_SOMETHING = re.compile(r"/|=|'|\b\w+\.\w+|: |must be|is empty|is missing|holds no|nested")
 
 
 @dataclass
@@ -57,6 +60,8 @@ class Watch:
         elif event in CHANGES:
             paths = [_absolute(args[i]) for i in CHANGES[event] if isinstance(args[i], (str, bytes))]
             self.seen += [f"{event} {path}" for path in paths if not self._may_write(path)]
+        elif event == "socket.connect" and args[0].family == socket.AF_UNIX:
+            return  # of loading processes
         elif event in RUNNING and str(args[0]) not in MAY_RUN:
             self.seen.append(f"{event} {args[0]!r}"[:200])
 
@@ -131,7 +136,7 @@ def verdict(words: list[str], place: Path, watch: Watch, temporary: Path) -> lis
         wrong.append(found[0][:500])
     message = WARNING.sub("", err).rstrip("\n")
     reported = words[0] in ("check", "test-loss") and not message  # on stdout
-    if code == 1 and not reported and not re.match(r"error: [^\n]+(\n  [^\n]*)*\Z", message):
+    if code == 1 and not reported and not SENTENCE.fullmatch(message):
         wrong.append(f"not one sentence: {message[:500]!r}")
     if code == 1 and not reported and not NAMES_SOMETHING.search(message.removeprefix("error: ")):
         wrong.append(f"names nothing: {message[:500]!r}")

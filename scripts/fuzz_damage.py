@@ -18,8 +18,9 @@ LONG = 20_000
 ODD: list[Any] = [
     None, True, False, -1, 0, 1, 3, 0.5, 2**63, 2**70, 10**20, 1e308, -1e308, 1e-320, float("nan"), float("inf"), "",
     " ", "x", "3", "nan", "1e999", "-1", "é\0", "\x1b[31m", "\u202e", "x" * LONG, [], [[]], [[[1]]], [1, "a"],
-    [None] * 6, [1, 2, 3, 4, 5, 6], {}, {"a": 1}, {"": {}}, {"1": [2]}, "..", "/", "~", ".", "../OUTSIDE/image.png",
-    "OUTSIDE/image.png", "../../OUTSIDE/mask.png", "OUTSIDE/new", "/dev/zero", "/etc/passwd", "C:\\x.png", "a\\b",
+    [None] * 6, [1, 2, 3, 4, 5, 6], {}, {"a": 1}, {"": {}}, {"1": [2]}, "..", "/", "~", ".", "../../outside/image.png",
+    "../../../../../outside/image", "OUTSIDE/image.png", "OUTSIDE/mask", "OUTSIDE/new",
+    "..\\..\\outside\\image.png", "/dev/zero", "/etc/passwd", "C:\\x.png", "a\\b",
     "${a}", "${.}", "${oc.env:HOME}", "${oc.env:", "${now:%Y}", "???", "null", "[1,2", "{a: b}", "*", "@", "://", "#",
     {"_target_": "os.system"}, {"_target_": "pathlib.Path.touch"}, {"_target_": 3}, {"_target_": "torch.nn.ReLU"},
 ]  # fmt: skip
@@ -121,7 +122,7 @@ def changed(content: Any, random: np.random.Generator, values: list[Any] | None 
         return
     *path, key = ways[int(random.integers(len(ways)))]
     owner = _at(content, path)
-    value = odd(random) if values is None else values[int(random.integers(len(values)))]
+    value = copy.deepcopy(odd(random) if values is None else values[int(random.integers(len(values)))])
     how = random.random()
     if how < 0.65:
         owner[key] = value

@@ -166,7 +166,8 @@ def configuration(sound: Path, place: Path, random: np.random.Generator) -> list
     shutil.copytree(sound / "conf", place / "conf")
     found = sorted((place / "conf").rglob("*.yaml"))
     path = found[int(random.integers(len(found)))]
-    path.write_bytes(twisted(path.read_bytes(), path.suffix, random, str(place.parent / "outside")))
+    new = twisted(path.read_bytes(), path.suffix, random, "elsewhere")
+    path.write_bytes(new.replace(b"../", b""))  # the user's own settings may lead anywhere
     group, option = path.parent.name, path.stem
     if group == "conf":  # the file of a command itself
         words = {"predict": [f"input={sound}/data/folder/images", "output=masks"]}
@@ -190,7 +191,7 @@ def _words(sound: Path, place: Path, random: np.random.Generator) -> list[str]:
     value, how = odd(random), random.random()
     if how < 0.6 and (key, value) != ("epochs", 1):
         text = value if isinstance(value, str) else json.dumps(value)
-        words[key] = f"{key}={text}".replace("OUTSIDE", str(place.parent / "outside"))
+        words[key] = f"{key}={text}".replace("OUTSIDE", "elsewhere").replace("../", "")  # the user may name any path
     elif how < 0.9:
         words[key] = damaged(words[key].encode(), random).decode(errors="replace").replace("\0", "")
     else:

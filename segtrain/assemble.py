@@ -88,9 +88,12 @@ def assemble(request: Request) -> Parts:
     _check_settings(config, source.task)
     _check_start(config)
     seed_torch(derive(config.seed, "init"))
-    net = _builder(config.model, "model", allow)(
-        task=source.task, in_channels=source.channels, mean=source.mean, std=source.std
-    )
+    try:
+        net = _builder(config.model, "model", allow)(
+            task=source.task, in_channels=source.channels, mean=source.mean, std=source.std
+        )
+    except TypeError as error:  # a parameter too few or too many
+        raise UserError(f"model: {error}; conf/model/unet.yaml is an example") from error
     record = {"config": plain(config), "task": plain_fields(source.task), "channels": source.channels}
     module = SegmentationModule(
         net.to(memory_format=torch.channels_last),
@@ -110,6 +113,8 @@ def assemble(request: Request) -> Parts:
 def _check_settings(config: DictConfig, task: Task) -> None:
     """Values that would only be found wrong after the first epoch."""
     checks.whole("seed", config.seed, 0, math.inf)
+    checks.whole("epochs", config.epochs, 1)
+    checks.whole("batch_size", config.batch_size, 1)
     checks.choice("monitor_mode", config.monitor_mode, ("max", "min"))
     scores = [score_tag("val", key) for key in SegmentationMetrics(task).names()]
     scores += [f"val_probe/{key}" for key in CalibrationProbe(task).names()]

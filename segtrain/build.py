@@ -168,6 +168,8 @@ def settle_loss(config: DictConfig, task: Task, stats: ClassStats) -> Choice | N
     if "choices" not in config.loss:
         return None
     choice = choose_loss(task, stats)
+    if choice.loss not in (config.loss.choices or {}):
+        raise UserError(f"loss.choices has no {choice.loss}, which loss=auto takes here; see conf/loss/auto.yaml")
     with open_dict(config):
         config.loss = config.loss.choices[choice.loss]
         for key, value in choice.settings.items():

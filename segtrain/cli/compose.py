@@ -128,13 +128,15 @@ def _check_values(config: DictConfig, needed: set[str]) -> None:
                 f"does no harm, let the shell fill it in, as in {key}=$NAME"
             )
     try:
-        OmegaConf.to_container(config, resolve=True)
+        plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {_first_line(error)}") from error
     for key in ALL_TEXTS:
-        value = OmegaConf.select(config, key)
-        if value is not None and not isinstance(value, str):
-            raise UserError(f"{key} must be a text, got {value!r}; put quotes around it")
+        found: Any = plain
+        for name in key.split("."):
+            found = found.get(name) if isinstance(found, dict) else None
+        if found is not None and not isinstance(found, str):
+            raise UserError(f"{key} must be a text, got {found!r}; put quotes around it")
 
 
 def _unreadable(error: Exception) -> str:
@@ -159,9 +161,18 @@ def options_of(hydra: Any) -> dict[str, str]:
 
 
 def composed(name: str, words: list[str]) -> DictConfig:
-    """The configuration with Hydra's own part, unchecked."""
-    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        return hydra_compose(name, words, return_hydra_config=True)
+    """The configuration with Hydra's own part, unchecked.
+
+    Raises:
+        UserError: files that Hydra does not expect, so that it fails without a sentence.
+    """
+    try:
+        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+            return hydra_compose(name, words, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, UserError, RecursionError):
+        raise
+    except (AssertionError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        raise UserError(f"{name}.yaml and what it names do not compose: {_said(error)}") from error
 
 
 def _explain(name: str, words: list[str], error: Exception) -> str:

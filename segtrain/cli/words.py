@@ -89,6 +89,8 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
 
 
 def _example(word: str) -> str:
+    if not word.isprintable():
+        return ": it holds characters that cannot be printed; type it again"
     key, value = (part.strip(" ='\"") for part in word.split("=", 1))
     if value[:1] == "," or value[-1:] == "," or ",," in value:
         return ": commas separate values, and one is missing"

@@ -39,7 +39,7 @@ ANEW = 250  # inputs of one child
 MIB = 2**20
 SHARES = {"images": 0.5, "manifests": 0.2, "configurations": 0.15, "runs": 0.15}
 Make = Callable[[Path, Path, np.random.Generator], list[str]]
-COMMANDS: Mapping[str, Make] = {
+COMMANDS: dict[str, Make] = {
     "manifests": fuzz_sources.manifest,
     "configurations": fuzz_sources.configuration,
     "runs": fuzz_sources.trained,
@@ -152,7 +152,7 @@ def prepare(folder: Path, kinds: Mapping[str, int]) -> None:
     for name in ("home", "tmp", "outside", "sound"):
         (folder / name).mkdir()
     for name in ("image.png", "mask.png"):
-        fuzz_sources.files.save_ids(folder / "outside" / name, np.zeros((34, 34), np.uint8))
+        fuzz_sources.trees.save(folder / "outside" / name, np.zeros((34, 34), np.uint8))
     if not set(kinds) & set(COMMANDS):
         return
     fuzz_commands.load()

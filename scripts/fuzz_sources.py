@@ -18,7 +18,7 @@ from fuzz_damage import changed, damaged, odd, twisted
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # for the data sets of the tests
 
-from tests.data import annotated, files, trees  # noqa: E402
+from tests.data import annotated, trees  # noqa: E402
 
 SPLIT_FILE = "splits.tsv"
 RUN = "outputs/x/run"  # of the sound training
@@ -81,7 +81,7 @@ class Manifests:
 
 
 def _plain(root: Path) -> None:
-    files.make_folder(root, (0, 1, 2))
+    trees.write(root, lambda split, name: (f"images/{split}/{name}.png", f"masks/{split}/{name}.png"), (0, 1, 2))
 
 
 def _undivided(root: Path) -> None:
@@ -116,20 +116,24 @@ MANIFESTS = {
     ),
     "exclude": Manifests(
         *("folder", _plain, ["out.txt"]),
-        {"out.txt": "# left out\nimages/train/bïld 0.png\t# damaged\nmasks/val\n"},
+        {"out.txt": "# left out\nimages/train/b c.png\t# damaged\nmasks/test\n"},
         ["data.exclude=data/out.txt"],
     ),
 }
 
 
+def make_data(root: Path, each: Manifests) -> None:
+    """Write a sound data set."""
+    each.make(root)
+    for path, text in each.texts.items():
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).write_text(text)
+
+
 def make_sound(folder: Path) -> None:
     """Write everything that is damaged later."""
     for name, each in MANIFESTS.items():
-        root = folder / "data" / name
-        each.make(root)
-        for path, text in each.texts.items():
-            (root / path).parent.mkdir(exist_ok=True)
-            (root / path).write_text(text)
+        make_data(folder / "data" / name, each)
     shutil.copytree(ROOT / "conf", folder / "conf")
     for name, changes in SMALL.items():
         path = folder / "conf" / name

@@ -11,6 +11,7 @@ where Pillow and OpenCV both fail on an image. The folders of the inputs where t
 from __future__ import annotations
 
 import argparse
+import logging
 import multiprocessing
 import os
 import resource
@@ -55,6 +56,7 @@ def child(pipe: Connection, folder: Path) -> None:
     tempfile.tempdir = str(folder / "tmp")
     sys.stderr = os.fdopen(os.dup(2), "w")  # for faults of ours
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders written in C say much
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # as commands have it
     watch = fuzz_commands.Watch(str(folder / "outside"))
     sys.addaudithook(watch)
     intact = fuzz_images.sources()

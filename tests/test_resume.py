@@ -31,6 +31,8 @@ VARIANTS = {
     "focal, heavy": ["loss=focal", "aug=heavy"],
     "rare classes": ["task=multiclass", "data.oversample=.5", "data.repeat=1", "crop=16"],
 }
+GOES_ON = ["~callbacks.stop", "--allow", "tests"]  # without what has stopped it
+Change = Callable[[dict[str, Any]], None]
 TIMED = ("perf/", "_step")  # depend on the clock
 
 
@@ -357,3 +359,56 @@ def test_a_kill_right_after_the_save_loses_no_row(tmp_path: Path, monkeypatch: p
         assert main(["train", *tiny.SYNTHETIC, *tiny.FAST, f"output_dir={tmp_path}"]) == 1
     assert main(["train", "resume=latest", f"output_dir={tmp_path}"]) == 0
     assert [row["epoch"] for row in curves(read_run(find_latest(tmp_path)))] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["state_dict"].pop("net.mean"),
+        lambda c: c["state_dict"].update({"net.mean": torch.zeros(7)}),
+        lambda c: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(7)),
+        lambda c: c["optimizer_states"][0]["state"].update({0: 3}),
+        lambda c: c["lr_schedulers"][0].update(base_lrs="x"),
+        lambda c: c["loops"]["fit_loop"]["epoch_progress"]["current"].update(ready="x"),
+        lambda c: c.pop("loops"),
+        lambda c: c.pop("callbacks"),
+        lambda c: c["segtrain"]["config"].update(epochs="2"),
+        lambda c: c.update(global_step=[1]),
+    ],
+)
+def test_a_state_that_no_training_can_go_on_from_is_one_sentence(
+    tmp_path: Path, change: Change, stopped: dict[str, Resume], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(stopped["within"].folder, tmp_path / "run"))
+    run = Run(folder)
+    run.best.unlink(missing_ok=True)
+    edit(run, change)
+    assert main(["train", f"resume={run.last}", f"output_dir={tmp_path}", *GOES_ON]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {run.last}: ")
+    assert error.count("\n") == 1
+    assert "--traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.csv", b"epoch,step\nx,1\n"),
+        ("metrics.csv", b"step\n1\n"),
+        ("metrics.csv", b"epoch,val/iou\n1,much\n"),
+        ("metrics.csv", b"epoch\n\xff\n"),
+        ("overrides.yaml", b"- \xff\n"),
+        ("overrides.yaml", b"a: b\n"),
+        ("overrides.yaml", b"- [1]\n"),
+        ("overrides.yaml", b"- 'a\n"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(
+    tmp_path: Path, name: str, content: bytes, stopped: dict[str, Resume], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(stopped["within"].folder, tmp_path / "run"))
+    (folder / name).write_bytes(content)
+    assert main(["train", f"resume={folder}", f"output_dir={tmp_path}", *GOES_ON]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {folder / name}: ")
+    assert error.count("\n") == 1

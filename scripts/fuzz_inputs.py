@@ -17,12 +17,14 @@ import os
 import resource
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -125,8 +127,10 @@ class Worker:
         return [answer]
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process, and what it has started."""
         if self.process is not None:
+            with suppress(ProcessLookupError):  # where it has not come to lead a group
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.kill()
             self.process.join()
             self.process = None

@@ -85,7 +85,7 @@ def assemble(request: Request) -> Parts:
     source = open_source(config, allow)
     config = with_task(config, source.task, source.stats)
     choice = settle_loss(config, source.task, source.stats)
-    _check_settings(config, source.task)
+    _check_settings(config, source.task, own=bool(allow))
     _check_start(config)
     seed_torch(derive(config.seed, "init"))
     try:
@@ -110,7 +110,7 @@ def assemble(request: Request) -> Parts:
     return Parts(config, source, module, _datamodule(config, source, tiling, allow), choice)
 
 
-def _check_settings(config: DictConfig, task: Task) -> None:
+def _check_settings(config: DictConfig, task: Task, own: bool) -> None:
     """Values that would only be found wrong after the first epoch."""
     checks.whole("seed", config.seed, 0, math.inf)
     checks.whole("epochs", config.epochs, 1)
@@ -121,7 +121,8 @@ def _check_settings(config: DictConfig, task: Task) -> None:
     known = ["val/loss", *scores]
     checks.choice("monitor", config.monitor, known)
     for name, node in config.callbacks.items():
-        if EARLY_STOP in str(node.get("_target_")):  # it would look for its score after the first epoch
+        # it would look for its score after the first epoch; code of the user's own may log others
+        if EARLY_STOP in str(node.get("_target_")) and not own:
             checks.choice(f"callbacks.{name}.monitor", node.get("monitor"), ["train/loss", *known])
 
 

@@ -36,7 +36,9 @@ def build_trainer(
         raise UserError(f"trainer.precision={FLOAT16} is for prediction alone; use bf16-mixed or 32-true")
     try:
         return _trainer(config, epochs, accelerator, callbacks, loggers, deterministic)
-    except MisconfigurationException as error:
+    except UserError:
+        raise
+    except (MisconfigurationException, TypeError, ValueError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
 

@@ -71,9 +71,10 @@ def test_float16_is_for_prediction_alone() -> None:
         trainer.choose_precision("16-mixed", "cpu")
 
 
-def test_what_lightning_refuses_is_a_sentence() -> None:
+@pytest.mark.parametrize("devices", [[], -3, 0, "x", 0.5])
+def test_what_lightning_refuses_is_a_sentence(devices: Any) -> None:
     with pytest.raises(UserError, match=r"^trainer: .*devices"):
-        trainer.build_trainer(settings() | {"devices": []}, 2, [], [])
+        trainer.build_trainer(settings("trainer=cpu") | {"devices": devices}, 2, [], [])
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

@@ -20,6 +20,7 @@ SECONDS = 60  # in which each child must have ended
 if multiprocessing.process.current_process().name == "MainProcess" and "forkserver" in " ".join(sys.orig_argv):
     # in the process to fork from: what a training imports
     os.environ["OMP_NUM_THREADS"] = "1"
+    import matplotlib.backends.backend_agg  # noqa: F401
     import torch.utils.tensorboard
 
     import segtrain.cli.data

@@ -366,6 +366,7 @@ def test_a_kill_right_after_the_save_loses_no_row(tmp_path: Path, monkeypatch: p
     [
         lambda c: c["state_dict"].pop("net.mean"),
         lambda c: c["state_dict"].update({"net.mean": torch.zeros(7)}),
+        lambda c: c["state_dict"].update({"means.test_loss.mean_value": torch.tensor(3)}),
         lambda c: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(7)),
         lambda c: c["optimizer_states"][0]["state"].update({0: 3}),
         lambda c: c["lr_schedulers"][0].update(base_lrs="x"),

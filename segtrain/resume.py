@@ -102,6 +102,10 @@ class Resume:
         run = Run(self.folder)
         return run.status == "done" and self.checkpoint.name == run.last.name and self.trained(config)
 
+    def is_stuck(self, step: Any) -> bool:
+        """Whether no two steps were made since; a schedule is asked behind the first. A damaged count is no number."""
+        return not isinstance(step, int) or step <= self.step + 1
+
     @property
     def mid_epoch(self) -> bool:
         """Whether it stands within an epoch."""
@@ -201,7 +205,7 @@ def check_continuation(resume: Resume, config: Mapping[str, Any], processes: int
 
 
 def cannot_go_on(resume: Resume, error: Exception) -> UserError:
-    """That no two steps could be made from what a checkpoint holds: its schedule is asked behind the first."""
+    """That a training fails at once with what a checkpoint holds."""
     reason = " ".join(str(error).split())[:300]
     return UserError(
         f"{resume.checkpoint}: the training cannot go on from it ({type(error).__name__}: {reason}); resume another "

@@ -91,7 +91,7 @@ def _fit(trainer: Trainer, parts: Parts, resume: Resume | None, stop: cb.StopSig
     except Exception as error:
         if stop.received:  # by the whole process group: without its loading processes a training cannot end in order
             raise SIGTERMException from error
-        if resume is not None and trainer.global_step <= resume.step + 1 and not isinstance(error, UserError):
+        if resume is not None and resume.is_stuck(trainer.global_step) and not isinstance(error, UserError):
             raise cannot_go_on(resume, error) from error
         raise
 

@@ -203,6 +203,13 @@ def edit(run: Run, change: Callable[[dict[str, Any]], None]) -> None:
     torch.save(checkpoint, run.last)
 
 
+def progress_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint holds of the optimizer's steps."""
+    loop = checkpoint["loops"]["fit_loop"]["epoch_loop.automatic_optimization.optim_progress"]
+    progress: dict[str, Any] = loop["optimizer"]
+    return progress
+
+
 def state_of(checkpoint: dict[str, Any], callback: str) -> dict[str, Any]:
     """What a checkpoint holds of a callback."""
     (state,) = (value for key, value in checkpoint["callbacks"].items() if key.startswith(callback))
@@ -371,6 +378,8 @@ def test_a_kill_right_after_the_save_loses_no_row(tmp_path: Path, monkeypatch: p
         lambda c: c["optimizer_states"][0]["state"].update({0: 3}),
         lambda c: c["lr_schedulers"][0].update(base_lrs="x"),
         lambda c: c["loops"]["fit_loop"]["epoch_progress"]["current"].update(ready="x"),
+        lambda c: state_of(c, "Speed").update(total=torch.zeros(2)),
+        lambda c: progress_of(c)["step"]["total"].update(completed=[1]),
         lambda c: c.pop("loops"),
         lambda c: c.pop("callbacks"),
         lambda c: c["segtrain"]["config"].update(epochs="2"),

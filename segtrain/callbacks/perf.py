@@ -37,8 +37,8 @@ class Speed(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
-        self.images, self.seconds = state_dict["images"], state_dict["seconds"]
-        self._session -= state_dict["total"]
+        self.images, self.seconds = int(state_dict["images"]), float(state_dict["seconds"])
+        self._session -= float(state_dict["total"])
 
     def _begin_epoch(self) -> None:
         self._started = self._ready_at = time.perf_counter()

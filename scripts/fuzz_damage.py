@@ -26,6 +26,10 @@ ODD: list[Any] = [
 ]  # fmt: skip
 
 
+# those that name no place outside of the folder that a command runs in, as users may in their own settings
+INSIDE = [each for each in ODD if not (isinstance(each, str) and each.startswith(("/", "..", "~", OUTSIDE)))]
+
+
 def damaged(content: bytes, random: np.random.Generator) -> bytes:
     """A few bytes cut, flipped, replaced or inserted; every second time near the head, where it hurts most."""
     data = bytearray(content)
@@ -47,7 +51,9 @@ def damaged(content: bytes, random: np.random.Generator) -> bytes:
     return bytes(data)
 
 
-def twisted(content: bytes, suffix: str, random: np.random.Generator, outside: str) -> bytes:
+def twisted(
+    content: bytes, suffix: str, random: np.random.Generator, outside: str, values: Sequence[Any] = ODD
+) -> bytes:
     """A text with a value, a line or all of it changed, or with damaged bytes.
 
     Args:
@@ -55,6 +61,7 @@ def twisted(content: bytes, suffix: str, random: np.random.Generator, outside: s
         suffix: of its file: .json and .yaml have values by their places, all others have lines of fields.
         random: decides how.
         outside: what OUTSIDE stands for.
+        values: to put in place of others.
     """
     share = random.random()
     if share < 0.2:
@@ -63,9 +70,9 @@ def twisted(content: bytes, suffix: str, random: np.random.Generator, outside: s
         return _as_a_whole(content, random)
     if suffix in (".json", ".yaml"):
         text = content.decode()
-        changed = _document(text, suffix, random)
+        changed = _document(text, suffix, random, values)
     else:
-        changed = _fields(content.decode(), random)
+        changed = _fields(content.decode(), random, values)
     return changed.replace(OUTSIDE, outside).encode(errors="surrogatepass")
 
 
@@ -104,25 +111,25 @@ def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
         yield from places(content[key], (*path, key))
 
 
-def odd(random: np.random.Generator) -> Any:
+def odd(random: np.random.Generator, values: Sequence[Any] = ODD) -> Any:
     """A value that belongs nowhere."""
-    return ODD[int(random.integers(len(ODD)))]
+    return values[int(random.integers(len(values)))]
 
 
-def changed(content: Any, random: np.random.Generator, values: list[Any] | None = None) -> None:
+def changed(content: Any, random: np.random.Generator, values: Sequence[Any]) -> None:
     """Replace, remove, rename, double or bury one value of nested mappings and lists, in place.
 
     Args:
         content: with at least one value.
         random: decides.
-        values: to replace by; None: ODD.
+        values: to replace by.
     """
     ways = list(places(content))
     if not ways:
         return
     *path, key = ways[int(random.integers(len(ways)))]
     owner = _at(content, path)
-    value = copy.deepcopy(odd(random) if values is None else values[int(random.integers(len(values)))])
+    value = copy.deepcopy(odd(random, values))
     how = random.random()
     if how < 0.65:
         owner[key] = value
@@ -147,27 +154,27 @@ def _at(content: Any, path: Sequence[Any]) -> Any:
     return content
 
 
-def _document(text: str, suffix: str, random: np.random.Generator) -> str:
+def _document(text: str, suffix: str, random: np.random.Generator, values: Sequence[Any]) -> str:
     content = json.loads(text) if suffix == ".json" else yaml.safe_load(text)
     if random.random() < 0.05:  # a key twice
         head, colon, tail = text.partition(":")
         return f"{head}{colon}{tail}\n{head}{colon} 3\n" if suffix == ".yaml" else text.replace("{", '{"a": 1, "a": 2,')
     for _ in range(random.integers(1, 3)):
-        changed(content, random)
+        changed(content, random, values)
     if suffix == ".json":
         return json.dumps(content)
     comments = "".join(line for line in text.splitlines(keepends=True) if line.startswith("# @"))
     return comments + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def _fields(text: str, random: np.random.Generator) -> str:
+def _fields(text: str, random: np.random.Generator, values: Sequence[Any]) -> str:
     """A field or a line of a table or list changed."""
     lines = text.splitlines()
     delimiter = next((d for d in "\t,:" if d in text), " ")
     number = int(random.integers(max(1, len(lines))))
     cells = lines[number].split(delimiter) if lines else [""]
     cell, how = int(random.integers(len(cells))), random.random()
-    value = odd(random)
+    value = odd(random, values)
     if how < 0.6:
         cells[cell] = value if isinstance(value, str) else json.dumps(value)
     elif how < 0.7:

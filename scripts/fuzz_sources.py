@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from fuzz_commands import said
-from fuzz_damage import changed, damaged, odd, twisted
+from fuzz_damage import INSIDE, changed, damaged, odd, twisted
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # for the data sets of the tests
@@ -170,8 +170,7 @@ def configuration(sound: Path, place: Path, random: np.random.Generator) -> list
     shutil.copytree(sound / "conf", place / "conf")
     found = sorted((place / "conf").rglob("*.yaml"))
     path = found[int(random.integers(len(found)))]
-    new = twisted(path.read_bytes(), path.suffix, random, "elsewhere")
-    path.write_bytes(new.replace(b"../", b""))  # the user's own settings may lead anywhere
+    path.write_bytes(twisted(path.read_bytes(), path.suffix, random, "", INSIDE))
     group, option = path.parent.name, path.stem
     if group == "conf":  # the file of a command itself
         words = {"predict": [f"input={sound}/data/folder/images", "output=masks"]}
@@ -192,10 +191,10 @@ def _words(sound: Path, place: Path, random: np.random.Generator) -> list[str]:
         word = known[int(random.integers(len(known)))]
         words[word.partition("=")[0]] = word
     key = list(words)[int(random.integers(len(words)))]
-    value, how = odd(random), random.random()
+    value, how = odd(random, INSIDE), random.random()
     if how < 0.6 and (key, value) != ("epochs", 1):
         text = value if isinstance(value, str) else json.dumps(value)
-        words[key] = f"{key}={text}".replace("OUTSIDE", "elsewhere").replace("../", "")  # the user may name any path
+        words[key] = f"{key}={text}"
     elif how < 0.9:
         words[key] = damaged(words[key].encode(), random).decode(errors="replace").replace("\0", "")
     else:

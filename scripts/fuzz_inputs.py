@@ -1,209 +1,124 @@
-"""Randomly damaged images and masks, read by our readers in child processes with limits of time and memory.
+"""Randomly damaged inputs, given to segtrain in child processes with limits of time and memory.
 
     python scripts/fuzz_inputs.py --files 10000 --seed 0
 
-Each file is one of many small, sound ones (PNG, JPEG, TIFF, BMP, WebP, GIF; 8 and 16 bits, palettes, tiles, pages) with
-bytes cut, flipped, replaced or inserted. What must never happen: a crash, a hang, an error that is no UserError or does
-not name the file, and success where Pillow and OpenCV both fail. The damaged files that did are kept.
+Half are images and masks for our readers; the others are for the command line: files that say what is in a data set,
+configurations and words, checkpoints and the other files of a run. What must never happen: a crash, a hang, a
+traceback, an error that is no sentence about the input, anything touched outside of the input's folder, or success
+where Pillow and OpenCV both fail on an image. The folders of the inputs where that did happen are kept.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
+import logging
 import multiprocessing
 import os
 import resource
+import shlex
 import shutil
+import signal
 import sys
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import cv2
+import fuzz_commands
+import fuzz_damage
+import fuzz_images
+import fuzz_sources
 import numpy as np
-import numpy.typing as npt
-import tifffile
-from PIL import Image
 
-MEMORY = 6 * 2**30  # bytes of address space of a child
-SECONDS = 20.0  # for one file
-PIXELS = 4_000_000  # of the readers' limit: a damaged header may promise much
-UNSUITED = {"jpg": ("alpha", "palette", "one_bit"), "webp": ("palette", "one_bit"), "gif": ("rgb", "alpha")}
-Array = npt.NDArray[Any]
-
-
-def sources() -> dict[str, bytes]:
-    """Sound files by name; Pillow or OpenCV can read each of them."""
-    y, x = np.mgrid[:48, :64]
-    grey = ((x * 3 + y * 5) % 256).astype(np.uint8)
-    rgb, ids = np.stack([grey, grey.T[:48, :48].repeat(2, 1)[:, :64], 255 - grey], 2), (x // 9 % 3).astype(np.uint8)
-    deep = grey.astype(np.uint16) * 257
-    palette = Image.fromarray(ids)
-    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
-    found = {
-        f"{name}.{kind}": _pillow(image, kind, options) for name, image, kind, options in _by_pillow(grey, rgb, palette)
-    }
-    found |= {
-        f"deep_{n}.png": cv2.imencode(".png", a)[1].tobytes()
-        for n, a in (("grey", deep), ("rgb", np.dstack([deep] * 3)))
-    }
-    for name, array, options in (
-        ("deep", deep, {}),
-        ("deep_tiled", deep, {"tile": (16, 16), "compression": "zlib", "predictor": True}),
-        ("rgb_tiled", rgb, {"tile": (16, 16), "photometric": "rgb", "compression": "zlib"}),
-        ("deep_rgb", np.dstack([deep] * 3), {"photometric": "rgb", "rowsperstrip": 7}),
-        ("float", grey.astype(np.float32) / 255, {"compression": "zlib"}),
-        ("pages", np.stack([grey, grey]), {}),
-    ):
-        buffer = io.BytesIO()
-        tifffile.imwrite(buffer, array, **{"photometric": "minisblack"} | options)
-        found[f"{name}.tif"] = buffer.getvalue()
-    return found
+MEMORY = 3 * 2**30  # bytes of address space of a child, beyond what it begins with
+SECONDS = 20.0  # for one input
+ANEW = 250  # inputs of one child
+MIB = 2**20
+SHARES = {"images": 0.5, "manifests": 0.2, "configurations": 0.15, "runs": 0.15}
+Make = Callable[[Path, Path, np.random.Generator], list[str]]
+COMMANDS: dict[str, Make] = {
+    "manifests": fuzz_sources.manifest,
+    "configurations": fuzz_sources.configuration,
+    "runs": fuzz_sources.trained,
+}
 
 
-def _by_pillow(grey: Array, rgb: Array, palette: Image.Image) -> Iterator[tuple[str, Image.Image, str, dict[str, Any]]]:
-    pictures = {"grey": Image.fromarray(grey), "rgb": Image.fromarray(rgb), "palette": palette}
-    pictures["one_bit"] = pictures["grey"].convert("1")
-    pictures["alpha"] = pictures["rgb"].convert("RGBA")
-    for name, image in pictures.items():
-        for kind, options in (
-            ("png", {}),
-            ("bmp", {}),
-            ("tif", {}),
-            ("lzw.tif", {"compression": "tiff_lzw"}),
-            ("jpg", {"quality": 90}),
-            ("webp", {"lossless": True}),
-            ("gif", {}),
-        ):
-            if name not in UNSUITED.get(kind, ()):
-                yield name, image, kind, options
-
-
-def _pillow(image: Image.Image, kind: str, options: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    names = {"jpg": "JPEG", "tif": "TIFF", "lzw.tif": "TIFF"}
-    image.save(buffer, names.get(kind, kind), **options)
-    return buffer.getvalue()
-
-
-def damaged(content: bytes, random: np.random.Generator) -> bytes:
-    """A few bytes cut, flipped, replaced or inserted; every second time near the head, where it hurts most."""
-    data = bytearray(content)
-    for _ in range(random.integers(1, 6)):
-        if not data:
-            break
-        end = min(len(data), 256) if random.random() < 0.5 else len(data)
-        place, how = int(random.integers(0, end)), int(random.integers(0, 5))
-        if how == 0:
-            data[place] ^= 1 << int(random.integers(0, 8))
-        elif how == 1:
-            data[place] = int(random.choice([0, 1, 127, 128, 255, int(random.integers(0, 256))]))
-        elif how == 2:
-            data[place:place] = random.bytes(int(random.integers(1, 9)))
-        elif how == 3:
-            del data[place : place + int(random.integers(1, 33))]
-        elif random.random() < 0.3:
-            del data[place:]
-    return bytes(data)
-
-
-def verdict(path: Path) -> list[str]:
-    """What our readers did wrong with a file; empty where all is well."""
-    from segtrain.data.listing import Item, MaskFile
-    from segtrain.data.scan import look
-    from segtrain.decode.masks import MaskRules
-    from segtrain.decode.reading import Reading
-    from segtrain.errors import UserError
-
-    wrong = []
-    for reading in (Reading(max_pixels=PIXELS), Reading(channels="native", max_pixels=PIXELS, reader="pillow")):
-        for name, act in _acts(path, reading, MaskRules(max_pixels=PIXELS)):
-            try:
-                act()
-                if name != "read" and not name.startswith("window") and not decodes(path):
-                    wrong.append(f"{name}: success, where Pillow and OpenCV fail")
-            except UserError as error:
-                if not str(error).startswith(f"{path}: ") or "\n" in str(error):
-                    wrong.append(f"{name}: the error names no file, or is several lines: {error}")
-            except BaseException as error:
-                wrong.append(f"{name}: {type(error).__name__}: {error}")
-    try:
-        finding = look(Item("x", path, MaskFile(path)), MaskRules(max_pixels=PIXELS), Reading(max_pixels=PIXELS))
-    except BaseException as error:
-        return [*wrong, f"scan: {type(error).__name__}: {error}"]
-    if not finding.fault and not decodes(path):
-        wrong.append("scan: success, where Pillow and OpenCV fail")
-    return wrong
-
-
-def _acts(path: Path, reading: Any, rules: Any) -> Iterator[tuple[str, Any]]:
-    from dataclasses import replace
-
-    from segtrain.data.source import Window
-    from segtrain.decode.masks import read_mask
-    from segtrain.decode.readers import read_header, read_image, read_window
-
-    def window() -> None:
-        header = read_header(path, reading.pages)
-        height, width = (min(side, 24) for side in header.size)
-        read_window(path, Window(0, 0, height, width), header.size, reading)
-        read_mask(path, rules, window=Window(0, 0, height, width))
-
-    yield "read", lambda: read_image(path, reading)
-    yield "verified", lambda: read_image(path, reading, verify=True)
-    yield "turned", lambda: read_image(path, replace(reading, orientation="apply", pages=0), verify=True)
-    yield "window", window
-    yield "mask", lambda: read_mask(path, rules)
-    yield "threshold", lambda: read_mask(path, replace(rules, threshold=100.0))
-
-
-def decodes(path: Path) -> bool:
-    """Whether Pillow or OpenCV makes an image of it."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-        return True
-    except Exception:
-        return (
-            cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) is not None
-            if path.stat().st_size
-            else False
-        )
-
-
-def child(pipe: Connection) -> None:
-    """Answer a path with what went wrong, until there are no more."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    warnings.simplefilter("ignore")
+def child(pipe: Connection, folder: Path) -> None:
+    """Answer (kind, number, seed) with what went wrong and the most memory so far, until there are no more."""
+    most = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    os.setsid()  # so that what it starts ends with it
+    os.environ |= {"HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp")}
+    tempfile.tempdir = str(folder / "tmp")
+    sys.stderr = os.fdopen(os.dup(2), "w")  # for faults of ours
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders written in C say much
-    while (path := pipe.recv()) is not None:
-        pipe.send(verdict(Path(path)))
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # as commands have it
+    watch = fuzz_commands.Watch(str(folder / "outside"))
+    sys.addaudithook(watch)
+    intact = fuzz_images.sources()
+    while (asked := pipe.recv()) is not None:
+        kind, number, seed = asked
+        place = folder / f"{kind}_{number:06d}"
+        place.mkdir()
+        random = np.random.default_rng([seed, number, *kind.encode()])
+        if kind == "images":
+            name = sorted(intact)[number % len(intact)]
+            wrong = damaged_image(place / name, intact[name], random)
+        else:
+            words = COMMANDS[kind](folder / "sound", place, random)
+            (place / "command").write_text(shlex.join(["segtrain", *words]), errors="surrogateescape")
+            wrong = fuzz_commands.verdict(words, place, watch, folder / "tmp")
+        if not wrong:
+            shutil.rmtree(place)
+        pipe.send((wrong, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
+
+
+def damaged_image(path: Path, content: bytes, random: np.random.Generator) -> list[str]:
+    """Write a damaged image; what our readers did wrong with it."""
+    path.write_bytes(fuzz_damage.damaged(content, random))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return fuzz_images.verdict(path)
 
 
 @dataclass
 class Worker:
-    """A child process that is started anew where it crashed or hung."""
+    """A child process that is started anew where it crashed or hung.
 
+    Args:
+        folder: in which inputs are made.
+    """
+
+    folder: Path
     process: Any = None
     pipe: Any = None
+    asked: int = 0
+    memory: int = 0  # most MiB of any child
     context: Any = field(default_factory=lambda: multiprocessing.get_context("fork"))
 
-    def ask(self, path: Path) -> list[str]:
-        """What went wrong with a file, crashes and hangs included."""
+    def ask(self, kind: str, number: int, seed: int) -> list[str]:
+        """What went wrong with an input, crashes and hangs included."""
+        if self.asked == ANEW:
+            self.stop()
         if self.process is None:
             self.pipe, theirs = self.context.Pipe()
-            self.process = self.context.Process(target=child, args=(theirs,), daemon=True)
+            self.process = self.context.Process(target=child, args=(theirs, self.folder))
             self.process.start()
             theirs.close()
-        self.pipe.send(str(path))
+            self.asked = 0
+        self.asked += 1
+        self.pipe.send((kind, number, seed))
         try:
             if self.pipe.poll(SECONDS):
-                return list(self.pipe.recv())
+                wrong, memory = self.pipe.recv()
+                self.memory = max(self.memory, memory)
+                return list(wrong)
             answer = f"hang: no answer in {SECONDS:g} s"
         except (EOFError, ConnectionError):
             self.process.join()
@@ -212,43 +127,93 @@ class Worker:
         return [answer]
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process, and what it has started."""
         if self.process is not None:
+            with suppress(ProcessLookupError):  # where it has not come to lead a group
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.kill()
             self.process.join()
             self.process = None
 
 
-def fuzz(files: int, seed: int, folder: Path) -> dict[str, list[str]]:
-    """Try so many damaged files; what went wrong with each, by its path (the file is left there)."""
-    random, worker, found = np.random.default_rng(seed), Worker(), {}
-    intact = sources()
-    names = sorted(intact)
-    for number in range(files):
-        name = names[number % len(names)]
-        path = folder / f"{number:06d}_{name}"
-        path.write_bytes(damaged(intact[name], random))
-        if wrong := worker.ask(path):
-            found[str(path)] = wrong
-            print(f"{path}: {wrong}", flush=True)
-        else:
-            path.unlink()
-    worker.stop()
-    return found
+@dataclass
+class Report:
+    """What came of the inputs of one kind.
+
+    Args:
+        inputs: number of them.
+        wrong: what went wrong, by the folder of the input.
+        memory: most MiB of a child.
+        seconds: that all took.
+    """
+
+    inputs: int
+    wrong: dict[str, list[str]] = field(default_factory=dict)
+    memory: int = 0
+    seconds: float = 0.0
+
+
+def prepare(folder: Path, kinds: Mapping[str, int]) -> None:
+    """Make the folders, and load what commands import, so that each child has it."""
+    for name in ("home", "tmp", "outside", "sound"):
+        (folder / name).mkdir()
+    for name in ("image.png", "mask.png"):
+        fuzz_sources.trees.save(folder / "outside" / name, np.zeros((34, 34), np.uint8))
+    if not set(kinds) & set(COMMANDS):
+        return
+    fuzz_commands.load()
+    making = multiprocessing.get_context("fork").Process(target=fuzz_sources.make_sound, args=(folder / "sound",))
+    making.start()  # elsewhere, since torch does not train in a fork of what has trained
+    making.join()
+    if making.exitcode:
+        raise RuntimeError("the sound training failed")
+
+
+def fuzz(kinds: Mapping[str, int], seed: int, folder: Path) -> dict[str, Report]:
+    """Try so many damaged inputs of each kind; the folders of those that went wrong are left."""
+    prepare(folder, kinds)
+    reports = {}
+    for kind, inputs in kinds.items():
+        report, worker, started = Report(inputs), Worker(folder), time.monotonic()
+        for number in range(inputs):
+            if wrong := worker.ask(kind, number, seed):
+                report.wrong[str(folder / f"{kind}_{number:06d}")] = wrong
+                print(f"{folder / f'{kind}_{number:06d}'}: {wrong}", flush=True)
+        worker.stop()
+        report.memory, report.seconds = worker.memory, time.monotonic() - started
+        reports[kind] = report
+    return reports
+
+
+def summary(reports: Mapping[str, Report]) -> str:
+    """A line for each kind."""
+    lines = []
+    for kind, report in reports.items():
+        kinds = Counter(each.partition(":")[0][:40] for wrong in report.wrong.values() for each in wrong)
+        told = "; ".join(f"{number} x {what}" for what, number in kinds.most_common(8))
+        lines.append(
+            f"{kind:15} {report.inputs:6} inputs, {len(report.wrong)} went wrong, at most {report.memory} MiB, "
+            f"{report.seconds:.0f} s" + (f" ({told})" if told else "")
+        )
+    return "\n".join(lines)
 
 
 def main() -> int:
     """Returns 1 where anything went wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=1000)
+    parser.add_argument("--files", type=int, default=1000, help="number of inputs, of all kinds together")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kind", choices=list(SHARES), help="only these")
     arguments = parser.parse_args()
+    shares = SHARES if arguments.kind is None else {arguments.kind: 1.0}
     folder = Path(tempfile.mkdtemp(prefix="fuzz_inputs_"))
-    found = fuzz(arguments.files, arguments.seed, folder)
-    print(f"{arguments.files} files, {len(found)} went wrong" + (f"; they are in {folder}" if found else ""))
-    if not found:
+    reports = fuzz({kind: round(arguments.files * share) for kind, share in shares.items()}, arguments.seed, folder)
+    print(summary(reports))
+    if found := any(report.wrong for report in reports.values()):
+        print(f"the inputs that went wrong are in {folder}")
+    else:
         shutil.rmtree(folder)
-    return int(bool(found))
+    return int(found)
 
 
 if __name__ == "__main__":

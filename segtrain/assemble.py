@@ -30,7 +30,7 @@ from segtrain.determinism import in_words, nondeterministic, random_batch, refus
 from segtrain.errors import UserError
 from segtrain.metrics import CalibrationProbe, SegmentationMetrics
 from segtrain.module import SegmentationModule, score_tag
-from segtrain.resume import resume_path
+from segtrain.resume import EARLY_STOP, resume_path
 from segtrain.runs import find_run
 from segtrain.secrets import masked
 from segtrain.seeds import derive, seed_torch
@@ -133,17 +133,20 @@ def assemble(request: Request) -> Parts:
     source = open_source(config, allow)
     config = with_task(config, source.task, source.stats)
     choice = settle_loss(config, source.task, source.stats)
-    _check_settings(config, source.task)
+    _check_settings(config, source.task, own=bool(allow))
     seed_torch(derive(config.seed, "init"))
-    net = _builder(config.model, "model", allow)(
-        task=source.task, in_channels=source.channels, mean=source.mean, std=source.std
-    )
+    try:
+        net = _builder(config.model, "model", allow)(
+            task=source.task, in_channels=source.channels, mean=source.mean, std=source.std
+        )
+    except TypeError as error:  # a parameter too few or too many
+        raise UserError(f"model: {error}; conf/model/unet.yaml is an example") from error
     record = {"config": masked(plain(config)), "task": plain_fields(source.task), "channels": source.channels}
     module = SegmentationModule(
         net.to(memory_format=torch.channels_last),
         build_loss_of(config, allow),
         source.task,
-        build(config.optim, "optim", allow),
+        build(config.optim, "optim", allow, "optimizer"),
         config.monitor,
         config.monitor_mode,
         record | {"fingerprint": source.fingerprint},
@@ -163,11 +166,16 @@ def not_changed(config: DictConfig) -> None:
         config.mix = {"_target_": config.mix["_target_"], "kind": "none"}
 
 
-def _check_settings(config: DictConfig, task: Task) -> None:
+def _check_settings(config: DictConfig, task: Task, own: bool) -> None:
     """Values that would only be found wrong after the first epoch."""
     scores = [score_tag("val", key) for key in SegmentationMetrics(task).names()]
     scores += [f"val_probe/{key}" for key in CalibrationProbe(task).names()]
-    checks.choice("monitor", config.monitor, ["val/loss", *scores])
+    known = ["val/loss", *scores]
+    checks.choice("monitor", config.monitor, known)
+    for name, node in config.callbacks.items():
+        # it would look for its score after the first epoch; code of the user's own may log others
+        if EARLY_STOP in str(node.get("_target_")) and not own:
+            checks.choice(f"callbacks.{name}.monitor", node.get("monitor"), ["train/loss", *known])
 
 
 def _check_start(config: DictConfig) -> None:

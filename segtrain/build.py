@@ -81,21 +81,29 @@ def shown(config: Any) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(masked(plain(config))))
 
 
-def build(node: Any, key: str, allow: Iterable[str] = ()) -> Any:
+def build(node: Any, key: str, allow: Iterable[str] = (), needs: str = "") -> Any:
     """Build what a configuration node describes, all nodes below it first.
 
     Args:
         node: with `_target_`; None gives None.
         key: of the node, for error messages.
         allow: packages of the user whose code may be named.
+        needs: attribute that whoever asked will use; "" for none.
 
     Raises:
-        UserError: a target that is not allowed, or whatever the target refuses.
+        UserError: no target, one that is not allowed or makes something else, or whatever the target refuses.
     """
+    if node is None:
+        return None
+    if "_target_" not in node:
+        raise UserError(f"{key} has no _target_, so there is nothing to build; conf/loss/focal.yaml is an example")
     for where, target in targets(node, key):
         check_target(where, target, tuple(allow))
     try:
-        return hydra.utils.instantiate(node, _convert_="all")
+        made = hydra.utils.instantiate(node, _convert_="all")
+        if needs and made is not None and not hasattr(made, needs):  # mix=none makes nothing
+            raise UserError(f"{key}._target_={node['_target_']} makes a {type(made).__name__}, which is no {key}")
+        return made
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):
@@ -110,7 +118,7 @@ def open_source(config: DictConfig, allow: Iterable[str] = ()) -> DataSource:
         UserError: whatever is wrong with it, or no images to train or to validate with.
     """
     wanted = {key: value for key, value in plain(config.task).items() if key != "_target_"}
-    source: DataSource = build(config.data, "data", allow).open(wanted)
+    source: DataSource = build(config.data, "data", allow, "open").open(wanted)
     for split in ("train", "val"):
         if split not in source.splits:
             raise UserError(f"data {source.name} has no {split} images; training needs them")
@@ -128,7 +136,7 @@ def build_augmentation_of(config: DictConfig, source: DataSource, allow: Iterabl
     Raises:
         UserError: whatever `build` refuses, or ops that cannot work on the images.
     """
-    augmentation: Augmentation = build(config.aug, "aug", allow)
+    augmentation: Augmentation = build(config.aug, "aug", allow, "check")
     augmentation.check(source.channels, source.dtype, reading_of(plain(config.data), source.channels))
     return augmentation
 
@@ -139,7 +147,7 @@ def build_mixing_of(config: DictConfig, allow: Iterable[str] = ()) -> Mixing | N
     Raises:
         UserError: whatever `build` refuses, or batches of too few images.
     """
-    mixing: Mixing | None = build(config.mix, "mix", allow)
+    mixing: Mixing | None = build(config.mix, "mix", allow, "off_epochs")
     if mixing is not None and config.batch_size < mixing.kind.least:
         raise UserError(
             f"mix={config.mix.kind} needs batches of {mixing.kind.least} or more images, and batch_size is "
@@ -162,6 +170,8 @@ def settle_loss(config: DictConfig, task: Task, stats: ClassStats) -> Choice | N
     if "choices" not in config.loss:
         return None
     choice = choose_loss(task, stats)
+    if choice.loss not in (config.loss.choices or {}):
+        raise UserError(f"loss.choices has no {choice.loss}, which loss=auto takes here; see conf/loss/auto.yaml")
     with open_dict(config):
         config.loss = config.loss.choices[choice.loss]
         for key, value in choice.settings.items():
@@ -175,9 +185,7 @@ def build_loss_of(config: DictConfig, allow: Iterable[str] = ()) -> Any:
     Raises:
         UserError: it names no code to run, or whatever `build` refuses.
     """
-    if "_target_" not in config.loss:
-        raise UserError("loss has no _target_, so there is nothing to build; conf/loss/focal.yaml is an example")
-    return build(config.loss, "loss", allow)
+    return build(config.loss, "loss", allow, "forward")
 
 
 def with_task(config: DictConfig, task: Task, stats: ClassStats) -> DictConfig:

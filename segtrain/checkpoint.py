@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,9 @@ from segtrain.errors import UserError
 FORMAT = 1
 KEY = "segtrain"
 TEMPORARY = ".tmp"
+# what torch and our own readers raise where values are not what they should be
+UNREADABLE = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError, AssertionError)
 NET = "net."  # prefix of the net's weights in the module's state
-
-# what torch.load raises for damaged files
-UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, zipfile.BadZipFile, pickle.UnpicklingError)
 
 Checkpoint = dict[str, Any]
 
@@ -94,17 +95,75 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
     try:
-        checkpoint: Checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
+        with warnings.catch_warnings():  # of tensors that are refused below
+            warnings.simplefilter("ignore")
+            checkpoint: Checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (*UNREADABLE, OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         size = path.stat().st_size
         raise UserError(
             f"{path}: damaged or not a segtrain checkpoint ({size} bytes, {type(error).__name__}); use another one"
         ) from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(KEY), dict):
         raise UserError(f"{path}: not a segtrain checkpoint; weights of an encoder go to model.encoder_weights=PATH")
-    if checkpoint[KEY].get("format", 0) > FORMAT:
-        raise UserError(f"{path}: format {checkpoint[KEY]['format']} is newer than this segtrain's {FORMAT}; update it")
+    with understood(path):
+        if checkpoint[KEY].get("format", 0) > FORMAT:
+            newer = f"format {checkpoint[KEY]['format']} is newer than this segtrain's {FORMAT}; update it"
+            raise UserError(f"{path}: {newer}")
+        _check_content(checkpoint)
     return checkpoint
+
+
+def _check_content(checkpoint: Checkpoint) -> None:
+    """Raises TypeError for weights that are no tensors, tensors not as they look, or settings that are no plain values.
+
+    A tensor that says to be larger than the numbers it has is read beyond its end by torch's fused optimizers.
+    """
+    for key, value in checkpoint["state_dict"].items():
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(f"the weight {key} is no tensor")
+    for key, tensor in _tensors(checkpoint):
+        dense = tensor.layout is torch.strided
+        if not dense or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise TypeError(f"the tensor {key} has fewer numbers than it says")
+    if not isinstance(checkpoint[KEY]["config"], dict) or not _is_plain(checkpoint[KEY]):
+        raise TypeError("the settings are no plain values")
+
+
+def _tensors(content: Any, key: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """All tensors in containers, with dotted keys."""
+    if isinstance(content, torch.Tensor):
+        yield key, content
+    elif isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _tensors(value, f"{key}.{name}".lstrip("."))
+    elif isinstance(content, (list, tuple)):
+        for index, value in enumerate(content):
+            yield from _tensors(value, f"{key}[{index}]")
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is made of texts, numbers, and lists and mappings of them."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, (str, int)) and _is_plain(each) for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (str, int, float))
+
+
+@contextmanager
+def understood(path: str | Path) -> Iterator[None]:
+    """What is done with a checkpoint's content may find other values than segtrain writes there.
+
+    Raises:
+        UserError: it does; the sentence names the file.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())[:200] or "no more is known"
+        raise UserError(f"{path}: damaged ({type(error).__name__}: {reason}); use another checkpoint") from error
 
 
 def net_weights(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -122,7 +181,8 @@ def load_net(net: torch.nn.Module, checkpoint: Mapping[str, Any], path: str | Pa
     weights, own = net_weights(checkpoint), net.state_dict()
     wrong = [k for k in {**own, **weights} if k not in own or k not in weights or own[k].shape != weights[k].shape]
     if wrong:
-        stored = checkpoint[KEY]["config"].get("model", {})
+        with understood(path):
+            stored = dict(checkpoint[KEY]["config"].get("model", {}))
         raise UserError(
             f"{path}: its net is {stored.get('arch')} {stored.get('encoder') or ''}".rstrip()
             + f", which does not fit this one; first differences: {', '.join(wrong[:3])}"

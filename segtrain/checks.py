@@ -22,14 +22,20 @@ def number(key: str, value: Any, low: float = -math.inf, high: float = math.inf,
     return float(value)
 
 
-def whole(key: str, value: Any, low: int, high: float = math.inf) -> int:
+MOST = 2**31 - 1  # of what is counted: images, pixels of a side, channels, steps
+
+
+def whole(key: str, value: Any, low: int, high: float = MOST) -> int:
     """The value as an int, if it is a whole number with low <= value <= high.
+
+    A limit of MOST is not mentioned to who is far below it.
 
     Raises:
         UserError: it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise UserError(f"{key} must be a whole number{_range(low, high, -math.inf)}, got {value!r}")
+        most = math.inf if high == MOST and not (isinstance(value, int) and value > MOST) else high
+        raise UserError(f"{key} must be a whole number{_range(low, most, -math.inf)}, got {value!r}")
     return value
 
 

@@ -53,6 +53,8 @@ def set_up_logging(rank: int = 0) -> None:
     log.propagate = False
     for name in ("lightning.pytorch", "lightning.fabric", "lightning_fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("PIL", "tifffile"):  # what they find wrong in a file is an exception too
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     for message in KNOWN_WARNINGS:
         warnings.filterwarnings("ignore", message)
     warnings.formatwarning = _warning_in_words

@@ -223,7 +223,15 @@ class SegmentationModule(LightningModule):
             checkpoint[KEY]["plateau"] = self._plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the plateau's state until the optimizer exists."""
+        """Keep the plateau's state until the optimizer exists; refuse numbers of other kinds.
+
+        Raises:
+            ValueError: torchmetrics would take over what it finds, and fail when it adds to it.
+        """
+        own = self.state_dict()
+        for key, value in checkpoint["state_dict"].items():
+            if key in own and own[key].dtype != value.dtype:
+                raise ValueError(f"{key} holds {value.dtype}, not {own[key].dtype}")
         self._plateau_state = checkpoint.get(KEY, {}).get("plateau")
 
 

@@ -64,10 +64,14 @@ class Optim:
     def optimizer(self, net: nn.Module) -> Optimizer:
         """The optimizer over the net's parameters; fused, so that a step needs no host wait."""
         groups = parameter_groups(net, self.weight_decay)
+        made: Optimizer
         if self.name == "sgd":
             nesterov = self.momentum > 0
-            return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=nesterov, fused=True)
-        return torch.optim.AdamW(groups, lr=self.lr, fused=True)
+            made = torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=nesterov, fused=True)
+        else:
+            made = torch.optim.AdamW(groups, lr=self.lr, fused=True)
+        made.register_load_state_dict_post_hook(check_state)
+        return made
 
     def scheduler(self, optimizer: Optimizer, steps: int, mode: Mode) -> tuple[LRScheduler | None, LRScheduler | None]:
         """(stepped after each optimizer step, stepped with the monitored score after each validation).
@@ -98,6 +102,18 @@ class Optim:
         """LinearLR multiplies and then lets go, where LambdaLR would overwrite what the plateau has lowered."""
         rising = LinearLR(optimizer, WARMUP_START, total_iters=warmup) if warmup else None
         return rising, ReduceLROnPlateau(optimizer, mode=mode, factor=PLATEAU_FACTOR, patience=self.patience)
+
+
+def check_state(optimizer: Optimizer) -> None:
+    """Refuse moments of other shapes than their parameters, as a damaged checkpoint may hold them.
+
+    Raises:
+        ValueError: torch does not look, and its fused optimizers read and write beyond the end of a tensor.
+    """
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
+                raise ValueError(f"{key} has the shape {list(value.shape)}, its parameter {list(parameter.shape)}")
 
 
 def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segtrain.checkpoint import KEY, load_checkpoint
+from segtrain.checkpoint import KEY, load_checkpoint, understood
 from segtrain.errors import UserError
 from segtrain.lock import is_alive
-from segtrain.runs import LATEST, Run, find_latest, unfinished
+from segtrain.runs import LATEST, Run, find_latest, read_json, unfinished
 from segtrain.secrets import masked
 
 # May change when a run is continued: where it runs, how long, what it shows and keeps.
@@ -66,6 +65,12 @@ class Resume:
     checkpoint: Path
     content: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        with understood(self.checkpoint):
+            _ = self.step, self.epochs, self.mid_epoch, self.content["callbacks"].items()
+            if not isinstance(self.content[KEY]["config"]["epochs"], int):
+                raise TypeError("epochs is no whole number")
+
     @property
     def step(self) -> int:
         """Optimizer steps already made."""
@@ -98,6 +103,10 @@ class Resume:
         """Whether the run has ended well and nothing is left to train."""
         run = Run(self.folder)
         return run.status == "done" and self.checkpoint.name == run.last.name and self.trained(config)
+
+    def is_stuck(self, step: Any) -> bool:
+        """Whether no two steps were made since; a schedule is asked behind the first. A damaged count is no number."""
+        return not isinstance(step, int) or step <= self.step + 1
 
     @property
     def mid_epoch(self) -> bool:
@@ -206,13 +215,22 @@ def check_continuation(resume: Resume, config: Mapping[str, Any], processes: int
         raise UserError(f"resume {where}{resume.folder}: settings differ ({listed}); {remedy}")
 
 
+def cannot_go_on(resume: Resume, error: Exception) -> UserError:
+    """That a training fails at once with what a checkpoint holds."""
+    reason = " ".join(str(error).split())[:300]
+    return UserError(
+        f"{resume.checkpoint}: the training cannot go on from it ({type(error).__name__}: {reason}); resume another "
+        "checkpoint, or begin a new run with its weights by init_from="
+    )
+
+
 def check_same(folder: Path, config_hash: str) -> None:
     """Refuse to take a finished run for one of other settings.
 
     Raises:
         UserError: the run in the folder was made with other settings.
     """
-    record = json.loads((folder / "env.json").read_text(encoding="utf-8"))
+    record = read_json(folder / "env.json")
     if record.get("config_hash") != config_hash:
         raise UserError(f"{folder} holds a run of other settings; choose another name=, or remove that folder")
 

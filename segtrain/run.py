@@ -24,7 +24,7 @@ from segtrain.assemble import Parts, Request, assemble, check_before_data, check
 from segtrain.build import build, plain, shown
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
 from segtrain.causes import in_words
-from segtrain.checkpoint import KEY, load_checkpoint, load_net
+from segtrain.checkpoint import KEY, load_checkpoint, load_net, understood
 from segtrain.console import listed, log, score_table, set_up_logging
 from segtrain.determinism import restored
 from segtrain.errors import UserError
@@ -32,7 +32,7 @@ from segtrain.evaluation import output_folder, threshold_report, write_tables
 from segtrain.labels import absence, check_labels
 from segtrain.losses import Combo
 from segtrain.record import config_hash, summarize
-from segtrain.resume import Resume, check_same
+from segtrain.resume import Resume, cannot_go_on, check_same
 from segtrain.runs import Run, find_run, read_run, write_json
 from segtrain.secrets import masked_command
 from segtrain.session import begin, recorded
@@ -92,8 +92,13 @@ def _used_splits(parts: Parts) -> list[str]:
 
 def _fit(trainer: Trainer, parts: Parts, resume: Resume | None) -> None:
     path = None if resume is None else str(resume.checkpoint)
-    with in_words(trainer, "train"):
-        trainer.fit(parts.module, datamodule=parts.data, ckpt_path=path, weights_only=True)
+    try:
+        with in_words(trainer, "train"):
+            trainer.fit(parts.module, datamodule=parts.data, ckpt_path=path, weights_only=True)
+    except Exception as error:
+        if resume is not None and resume.is_stuck(trainer.global_step) and not isinstance(error, UserError):
+            raise cannot_go_on(resume, error) from error
+        raise
 
 
 def score(trainer: Trainer, parts: Parts, checkpoint: Path, split: str) -> dict[str, float]:
@@ -131,7 +136,9 @@ def evaluate(request: Request) -> dict[str, float]:
         config.model.encoder_weights = None  # all weights are the checkpoint's: nothing to download
     not_changed(config)
     parts = assemble(replace(request, config=config))
-    trained, given = Task(**load_checkpoint(checkpoint)[KEY]["task"]), parts.source.task
+    with understood(checkpoint):
+        trained = Task(**load_checkpoint(checkpoint)[KEY]["task"])
+    given = parts.source.task
     if (trained.mode, trained.names) != (given.mode, given.names):
         raise UserError(
             f"{checkpoint} was trained for {trained.mode} ({listed(trained.names)}), but this data is {given.mode} "

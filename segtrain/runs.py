@@ -51,7 +51,7 @@ class Run:
     def status(self) -> str:
         """One of STATUSES, or "" where there is none."""
         path = self.folder / "status"
-        return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+        return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
 
     @property
     def score(self) -> float | None:
@@ -61,9 +61,28 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """A run from its folder."""
+    """A run from its folder.
+
+    Raises:
+        UserError: its summary.json is damaged.
+    """
     path = folder / "summary.json"
-    return Run(folder, json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {})
+    return Run(folder, read_json(path) if path.is_file() else {})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file of a run holds.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds {content!r}")
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged ({error}); restore it, or begin a new run") from error
+    return content
 
 
 def new_folder(parent: Path, label: str, now: datetime | None = None) -> Path:
@@ -153,7 +172,7 @@ def unfinished(output_dir: Path, config_hash: str) -> list[Path]:
         run = Run(record.parent)
         try:
             same = json.loads(record.read_text(encoding="utf-8")).get("config_hash") == config_hash
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             continue
         if same and run.status not in ("done", "pruned"):
             found.append((record.stat().st_mtime, run.folder))

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 
@@ -37,6 +38,22 @@ def build_trainer(
     accelerator = choose_accelerator(config["accelerator"])
     if config["precision"] == FLOAT16:  # its scaled gradients overflow at times, which would count as non-finite
         raise UserError(f"trainer.precision={FLOAT16} is for prediction alone; use bf16-mixed or 32-true")
+    try:
+        return _trainer(config, epochs, accelerator, callbacks, loggers, deterministic)
+    except UserError:
+        raise
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _trainer(
+    config: Mapping[str, Any],
+    epochs: int,
+    accelerator: str,
+    callbacks: Sequence[Callback],
+    loggers: Sequence[Logger],
+    deterministic: bool | str,
+) -> Trainer:
     return Trainer(
         accelerator=accelerator,
         devices=config["devices"],

@@ -15,6 +15,7 @@ from torch import nn
 
 from segtrain import checkpoint as cp
 from segtrain.errors import UserError
+from segtrain.inference import load_predictor
 from segtrain.models import build_model
 from segtrain.task import Task
 
@@ -136,3 +137,42 @@ def test_initialising_keeps_the_new_head_and_the_new_datas_normalization(tmp_pat
     assert float(new.mean.flatten()[0]) == pytest.approx(0.1)
     with pytest.raises(UserError, match="none of its weights fits"):
         cp.initialise_from(nn.Linear(2, 2), path)
+
+
+HUGE = torch.zeros(1).expand(2**20, 2**20)  # says to be 4 TiB, and is 4 bytes
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"state_dict": 3}, "AttributeError"),
+        ({"state_dict": {"net.w": [1.0]}}, "the weight net.w is no tensor"),
+        ({"state_dict": {"net.w": torch.zeros(2).to_sparse()}}, "the tensor state_dict.net.w has fewer numbers"),
+        ({"optimizer_states": [{"state": {0: {"exp_avg": HUGE}}}]}, r"optimizer_states\[0\].state.0.exp_avg has fewer"),
+        ({cp.KEY: {"format": "1", "config": {}}}, "TypeError"),
+        ({cp.KEY: {"format": 1}}, "KeyError: 'config'"),
+        ({cp.KEY: {"format": 1, "config": [1]}}, "no plain values"),
+        ({cp.KEY: {"format": 1, "config": {"lr": torch.zeros(3)}}}, "no plain values"),
+    ],
+)
+def test_what_a_checkpoint_should_not_hold_is_said(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    path = tmp_path / "a.ckpt"
+    torch.save(content(**change), path)
+    with pytest.raises(UserError, match=rf"^{path}: damaged \(.*{says}.*; use another checkpoint$"):
+        cp.load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"task": 3}, {"task": {"mode": "binary", "x": 1}}, {"channels": "x"}, {"config": {}}, {"config": {"model": []}}],
+)
+def test_a_checkpoint_that_makes_no_net_is_said(tmp_path: Path, change: dict[str, Any]) -> None:
+    path, whole = tmp_path / "a.ckpt", stored(net(2))
+    config = {"model": {"arch": "plain_unet", "width": 2, "depth": 1}, "data": {}}
+    whole[cp.KEY] |= {"task": {"mode": "binary"}, "channels": 3, "config": config}
+    save(path, whole)
+    assert load_predictor(path).task.mode == "binary"
+    whole[cp.KEY] |= change
+    save(path, whole)
+    with pytest.raises(UserError, match=rf"^{path}: damaged"):
+        load_predictor(path)

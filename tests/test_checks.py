@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segtrain import checks
-from segtrain.errors import UserError
+from segtrain.errors import UserError, shown
 
 NAMES = ["focal", "dice", "bce"]
 
@@ -95,3 +95,21 @@ def test_errors_are_value_errors() -> None:
     assert issubclass(UserError, ValueError)
     assert checks.did_you_mean("light", ["heavy", "ligth"]) == " - did you mean ligth?"
     assert checks.did_you_mean("abc", ["xyz"]) == ""
+
+
+def test_no_count_is_beyond_what_an_index_can_be() -> None:
+    with pytest.raises(UserError, match=r"^k must be a whole number in \[1, 2.14748e\+09\], got 9223372036854775808$"):
+        checks.whole("k", 2**63, 1)
+    with pytest.raises(UserError, match=r"^k must be a whole number >= 1, got 0$"):
+        checks.whole("k", 0, 1)
+    assert checks.whole("k", 2**63, 1, math.inf) == 2**63
+
+
+def test_what_is_shown_does_nothing_to_a_terminal() -> None:
+    assert shown("a\nb \x1b[31m \u202e \x7f\r é 日") == "a\nb \\x1b[31m \\u202e \\x7f\\r é 日"
+    long = shown(f"run.csv: {'x' * 100_000}; do this\nnext")
+    first, second = long.split("\n")
+    assert len(first) < 2100
+    assert first.startswith("run.csv: xxx")
+    assert first.endswith("x; do this")
+    assert second == "next"

@@ -172,3 +172,19 @@ def test_a_net_without_biases() -> None:
 def test_refused(options: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         Optim(**options)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("shape", [(0,), (2,), (2**20, 2**20)])
+def test_moments_of_another_shape_are_refused(name: str, shape: tuple[int, ...]) -> None:
+    """Fused steps would read beyond their ends."""
+    net = nn.Conv2d(1, 2, 3)
+    optimizer = Optim(name).optimizer(net)
+    net(torch.ones(1, 1, 3, 3)).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    optimizer.load_state_dict(state)
+    moment = "exp_avg" if name == "adamw" else "momentum_buffer"
+    state["state"][0][moment] = torch.zeros(1).expand(shape)
+    with pytest.raises(ValueError, match=f"{moment} has the shape .*, its parameter "):
+        optimizer.load_state_dict(state)

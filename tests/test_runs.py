@@ -123,3 +123,16 @@ def test_long_names_of_a_sweep_are_cut_and_stay_different() -> None:
     assert one != other
     assert len(one) <= 60
     assert job_name(["loss=bce", "seed=1"]) == "loss=bce,seed=1"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[1]", b"[" * 100_000])
+def test_a_damaged_summary_is_named_and_a_damaged_record_is_no_run(content: bytes, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", status="failed")
+    (folder / "summary.json").write_bytes(content)
+    with pytest.raises(UserError, match=rf"^{folder / 'summary.json'}: damaged"):
+        read_run(folder)
+    assert unfinished(tmp_path, "a") == [folder]
+    (folder / "env.json").write_bytes(content)
+    (folder / "status").write_bytes(b"\xff")
+    assert unfinished(tmp_path, "a") == []
+    assert Run(folder).status == "\ufffd"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from segtrain import trainer
 from segtrain.cli.compose import compose
 from segtrain.datamodule import SegmentationDataModule
 from segtrain.errors import UserError
+from tests import tiny
 
 
 def settings(*words: str) -> dict[str, Any]:
@@ -67,3 +69,22 @@ def test_float16_is_for_prediction_alone() -> None:
     assert trainer.choose_precision("16-mixed", "gpu") == "16-mixed"
     with pytest.raises(UserError, match="is for GPUs"):
         trainer.choose_precision("16-mixed", "cpu")
+
+
+@pytest.mark.parametrize("devices", [[], -3, 0, "x", 0.5])
+def test_what_lightning_refuses_is_a_sentence(devices: Any) -> None:
+    with pytest.raises(UserError, match=r"^trainer: .*devices"):
+        trainer.build_trainer(settings("trainer=cpu") | {"devices": devices}, 2, [], [])
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_in_each_precision(tmp_path: Path, precision: str) -> None:
+    """With a clip of next to nothing, plain SGD leaves the weights where they are."""
+    words = ["optim=sgd", "optim.weight_decay=0", "epochs=1", f"trainer.precision={precision}", "num_workers=0"]
+    runs = [tiny.train(tmp_path / clip, *words, f"trainer.clip={clip}") for clip in ("1e-12", "2e-12", "1")]
+    nets = [
+        {k: v for k, v in tiny.weights(run).items() if k.endswith(("weight", "bias")) and k.startswith("net.")}
+        for run in runs
+    ]
+    moved = [max(float((net[key] - nets[0][key]).abs().max()) for key in net) for net in nets]
+    assert moved[1] < 1e-6 < 1e-4 < moved[2]

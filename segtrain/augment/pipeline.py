@@ -117,7 +117,7 @@ class Augmentation:
         references: str | None = None,
     ) -> None:
         self.size = checks.size("crop", crop)
-        self.ignore_index = ignore_index
+        self.ignore_index = checks.whole("aug.ignore_index", ignore_index, -1)
         self.backend = find_backend(backend)
         if not isinstance(train, Mapping):
             raise UserError(f"aug.train must be a mapping of named ops, got {train!r}")

@@ -39,9 +39,9 @@ class Speed(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
-        self.images, self.seconds = state_dict["images"], state_dict["seconds"]
-        self._session -= state_dict["total"]
-        epoch = state_dict.get("epoch", {"rate": 0})
+        self.images, self.seconds = int(state_dict["images"]), float(state_dict["seconds"])
+        self._session -= float(state_dict["total"])
+        epoch = {key: float(value) for key, value in state_dict.get("epoch", {"rate": 0}).items()}
         if epoch["rate"]:  # saved between the last step of an epoch and its report
             self._rate, self.epoch_seconds, self._waited = epoch["rate"], epoch["seconds"], epoch["waited"]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from segtrain.errors import UserError
 from segtrain.runs import write_text
 
 SHOWN = ("train/loss", "val/loss", "val/iou", "val/dice")
@@ -98,11 +99,23 @@ def _written(value: float) -> str:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a csv file; none where it is missing."""
+    """The rows of a csv file; none where it is missing.
+
+    Raises:
+        UserError: it is damaged.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            _ = int(row["epoch"]), [float(value) for value in row.values() if value]
+    except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:
+        raise UserError(
+            f"{path}: damaged, not a table of epochs and scores ({error}); restore it, or remove it to go on without it"
+        ) from error
+    return rows
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:

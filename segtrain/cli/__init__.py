@@ -11,7 +11,7 @@ from pathlib import Path
 
 from segtrain import __version__
 from segtrain.checks import did_you_mean
-from segtrain.errors import UserError
+from segtrain.errors import UserError, shown
 from segtrain.secrets import hidden, remember
 from segtrain.signals import Stopped
 
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         if traceback:
             raise
-        print(f"error: {hidden(str(error))}", file=sys.stderr)
+        print(f"error: {shown(hidden(str(error)))}", file=sys.stderr)
         return 1
     except Stopped as stopped:
         print(f"{stopped}; a training goes on with resume=latest", file=sys.stderr)
@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if traceback:
             raise
-        message = " ".join(hidden(str(error)).split())[:500]
+        message = shown(" ".join(hidden(str(error)).split())[:500])
         print(f"error: {type(error).__name__}: {message} (--traceback shows where)", file=sys.stderr)
         return 1
 

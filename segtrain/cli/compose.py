@@ -12,22 +12,21 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import hydra
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.types import QuotedString
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from segtrain.checks import did_you_mean
 from segtrain.cli.conf import CONF, groups, options, top_keys
+from segtrain.cli.own import use_folder
+from segtrain.cli.shape import check_shape, check_texts
 from segtrain.cli.terms import unknown_term
 from segtrain.cli.words import ADDING_UP, NEEDED, PATH_KEYS, parse_overrides, quoted
 from segtrain.errors import UserError
@@ -56,13 +55,14 @@ def compose(name: str, overrides: list[str], config_dir: str | Path | None = Non
     """
     words = [quoted(word) for word in overrides]
     use_folder(config_dir)
-    _check_words(words)
+    check_words(words)
     try:
         config = composed(name, words)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(name, words, error)) from error
-    except YAMLError as error:
+    except (YAMLError, RecursionError) as error:
         raise UserError(_unreadable(error)) from error
+    check_shape(name, config)
     choices = options_of(config.hydra)
     with open_dict(config):
         del config["hydra"]
@@ -70,8 +70,12 @@ def compose(name: str, overrides: list[str], config_dir: str | Path | None = Non
     return config, choices
 
 
-def _check_words(words: Sequence[str]) -> None:
-    """What Hydra takes, or refuses in words that are no help."""
+def check_words(words: Sequence[str]) -> None:
+    """Refuse what Hydra takes, or refuses in words that are no help.
+
+    Raises:
+        UserError: naming the word.
+    """
     for word, override in zip(words, parse_overrides(words), strict=True):
         key, value = override.key_or_group, override.value()
         if override.is_sweep_override():
@@ -128,42 +132,21 @@ def _check_values(config: DictConfig, name: str) -> None:
         if isinstance(value, str) and MASK in value and (name == "train" or not key.startswith("callbacks.")):
             raise UserError(f"{key} was not stored, since it is a secret; add {key}=... to the command")
     try:
-        remember(OmegaConf.to_container(config, resolve=True))
+        plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {_first_line(error)}") from error
+    remember(plain)
+    check_texts(plain)
 
 
-def _unreadable(error: YAMLError) -> str:
+def _unreadable(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "the configuration is nested too deeply to read; no setting is more than a few levels deep"
     return f"not readable as YAML: {' '.join(str(error).split())}"
 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
-
-
-class OwnFolder(SearchPathPlugin):
-    """Puts the user's --config-dir before our files (Hydra's own flag appends it: edited copies would lose)."""
-
-    folder: ClassVar[Path | None] = None
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Called by Hydra whenever it makes its search path."""
-        if OwnFolder.folder is not None:
-            search_path.prepend("--config-dir", f"file://{OwnFolder.folder}")
-
-
-def use_folder(config_dir: str | Path | None) -> None:
-    """Look for configuration files in this folder first, from now on.
-
-    Raises:
-        UserError: no such folder.
-    """
-    folder = None if config_dir is None else Path(config_dir).expanduser().resolve()
-    if folder is not None and not folder.is_dir():
-        raise UserError(f"--config-dir {config_dir}: no such folder")
-    OwnFolder.folder = folder
-    if OwnFolder not in Plugins.instance().discover(SearchPathPlugin):
-        Plugins.instance().register(OwnFolder)
 
 
 def options_of(hydra: Any) -> dict[str, str]:
@@ -178,15 +161,28 @@ def options_of(hydra: Any) -> dict[str, str]:
 
 
 def composed(name: str, words: list[str]) -> DictConfig:
-    """The configuration with Hydra's own part, unchecked."""
-    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        return hydra_compose(name, words, return_hydra_config=True)
+    """The configuration with Hydra's own part, unchecked.
+
+    Raises:
+        UserError: files that Hydra does not expect, so that it fails without a sentence.
+    """
+    try:
+        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+            return hydra_compose(name, words, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, UserError, RecursionError):
+        raise
+    except (AssertionError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        raise UserError(f"{name}.yaml and what it names do not compose: {_said(error)}") from error
 
 
 def _explain(name: str, words: list[str], error: Exception) -> str:
     """One sentence about the first word that does not compose."""
     parse_overrides(words)
     good: list[str] = []
+    try:
+        composed(name, good)
+    except (HydraException, OmegaConfBaseException) as failure:  # whatever the words are
+        return f"{name}.yaml and what it names do not compose: {_said(failure)}"
     # Hydra chooses options before it sets values, whatever the order of the words
     for word in sorted(words, key=lambda w: re.split("[=@]", w.lstrip("+"), maxsplit=1)[0] not in groups()):
         try:
@@ -196,7 +192,13 @@ def _explain(name: str, words: list[str], error: Exception) -> str:
             return _unknown_option(word, missing)
         except (HydraException, OmegaConfBaseException) as failure:
             return _unknown_key(word, composed(name, good), failure)
-    return " ".join(str(error).split())
+    return _said(error)
+
+
+def _said(error: BaseException) -> str:
+    """What an error says, or else what caused it."""
+    cause = error.__cause__ or error.__context__
+    return " ".join(str(error).split()) or (type(error).__name__ if cause is None else _said(cause))
 
 
 def _unknown_option(word: str, missing: MissingConfigException) -> str:
@@ -227,7 +229,7 @@ def _unknown_key(word: str, config: DictConfig, failure: Exception) -> str:
         if name not in names:
             return f"{word}: {OPS} has no {name}{did_you_mean(name, names)}; it has {', '.join(sorted(names))}"
     if key in keys:  # the key is known, its value is the trouble
-        return f"{word}: {' '.join(str(failure).split())}"
+        return f"{word}: {_said(failure)}"
     files = [(f"{group}={option}", top_keys(group, option)) for group in groups() for option in options(group)]
     (last,) = difflib.get_close_matches(last, {k for _, found in files for k in found}, n=1, cutoff=0.7) or (last,)
     owners = [file for file, found in files if last in found]
@@ -285,13 +287,13 @@ def show(name: str, words: Sequence[str], flags: Sequence[str], config_dir: str 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise, so that the error becomes one sentence here
     use_folder(config_dir)
     words = [quoted(word) for word in words]
-    _check_words(words)
+    check_words(words)
     before, sys.argv = sys.argv, [sys.argv[0], *flags, *words]
     try:
         hydra.main(config_path=str(CONF), config_name=name, version_base="1.3")(lambda config: None)()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(name, words, error)) from error
-    except YAMLError as error:
+    except (YAMLError, RecursionError) as error:
         raise UserError(_unreadable(error)) from error
     finally:
         sys.argv = before

@@ -15,7 +15,7 @@ from segtrain.cli.compose import compose, show
 from segtrain.cli.conf import groups
 from segtrain.cli.remedies import can_go_on, next_steps, replaced
 from segtrain.cli.words import ADDING_UP, parse_overrides, quoted
-from segtrain.errors import UserError
+from segtrain.errors import UserError, shown
 from segtrain.runs import clean_name, write_text
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def check(arguments: Arguments) -> int:
     report = look_through(config, arguments.allow)
     words = [word for word in arguments.overrides if word.partition("=")[0] not in OWN]
     advice = [each for each in diagnose(report.facts) if is_offered(each, config)] if report.facts else []
-    print(screen(report, advice), end="\n\n")
+    print(shown(screen(report, advice)), end="\n\n")
     if report.errors:
         print("\n".join(next_steps(report, config, words)))
         if config.exclude is not None and report.faulty:
@@ -90,7 +90,7 @@ def look_through(config: DictConfig, allow: Sequence[str]) -> Report:
     from segtrain.data.files import FileData
 
     request = {key: value for key, value in plain(config.task).items() if key != "_target_"}
-    crop, data = checks.size("crop", plain(config)["crop"]), build(config.data, "data", allow)
+    crop, data = checks.size("crop", plain(config)["crop"]), build(config.data, "data", allow, "open")
     with progress_bars() as bar:
         if isinstance(data, FileData):
             return check_files(data, request, crop, bar)

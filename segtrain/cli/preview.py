@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -128,7 +129,7 @@ def looking_for_all(configs: Sequence[Any]) -> Any:
 
 def _check(config: Any, output: Path | None) -> None:
     """Values that would be found wrong only after the data was looked through."""
-    checks.whole("seed", config.seed, 0)
+    checks.whole("seed", config.seed, 0, math.inf)
     checks.whole("batch_size", config.batch_size, 1)
     checks.whole("rows", config.rows, 1, MOST_ROWS)
     checks.whole("columns", config.columns, 1, MOST_COLUMNS)

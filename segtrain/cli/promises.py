@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from segtrain import checks
 from segtrain.cli import Arguments
-from segtrain.cli.compose import compose, use_folder
+from segtrain.cli.compose import compose
 from segtrain.cli.conf import options, top_keys
+from segtrain.cli.own import use_folder
 from segtrain.cli.words import parse_overrides
 from segtrain.errors import UserError
 

@@ -10,7 +10,8 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from segtrain.cli.compose import compose, composed, use_folder
+from segtrain.cli.compose import check_words, compose, composed
+from segtrain.cli.own import use_folder
 from segtrain.cli.words import joined, parse_overrides, quoted
 from segtrain.errors import UserError
 
@@ -87,6 +88,7 @@ def is_setting(word: str, groups: Sequence[str]) -> bool:
 def _fitting(name: str, words: list[str], groups: Sequence[str], config_dir: str | None) -> list[str]:
     """The words without those settings that the options chosen do not have."""
     use_folder(config_dir)
+    check_words([quoted(word) for word in words])
     if _composes(name, words):
         return words
     kept = [word for word in words if not is_setting(word, groups)]

@@ -52,9 +52,12 @@ def _read(folder: Path) -> list[str]:
     path = folder / "overrides.yaml"
     if not path.is_file():
         return []
-    from omegaconf import OmegaConf
+    from segtrain.cli.own import read_yaml
 
-    return [str(word) for word in OmegaConf.load(path)]
+    words = read_yaml(path)
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise UserError(f"{path}: damaged, not the list of the words of a run; restore it, or type the words again")
+    return words
 
 
 def continued(words: Sequence[str], config_dir: str | None) -> tuple[list[str], str | None]:

@@ -24,6 +24,8 @@ NEEDED = {"run", "input", "output", "output_dir", "data.root", "aug.references"}
 SWEPT_TEXTS = ("data.root", "init_from", "model.encoder_weights", "name")  # whose commas separate values with -m
 ADDING_UP = ("aug",)  # groups of which several options may be chosen, as in aug=light+noise or aug=[light,noise]
 TEXTS = (*PATH_KEYS, "name", "data.group", "data.layout.suffix")
+# settings that must be texts, wherever they are from
+ALL_TEXTS = (*TEXTS, "data.name", "data.split_dir", "data.cache_dir", "data.scan_dir", "data.layout.annotations")
 PLAIN = re.compile(r"[A-Za-z0-9_./-]*")  # paths that mean the same to Hydra ...
 NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|[-+]?inf|nan|true|false", re.IGNORECASE)  # ... and these do not
 
@@ -80,13 +82,15 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
             raise UserError(f"cannot read {word!r}; settings are written key=value")
         try:
             parsed.append(OverridesParser.create().parse_override(word))
-        except HydraException as error:
+        except (HydraException, RecursionError) as error:
             hint = f"; settings are written key=value, in quotes where they hold spaces{_nearest_command(word)}"
             raise UserError(f"cannot read {word!r}{_example(word) if '=' in word else hint}") from error
     return parsed
 
 
 def _example(word: str) -> str:
+    if not word.isprintable():
+        return ": it holds characters that cannot be printed; type it again"
     key, value = (part.strip(" ='\"") for part in word.split("=", 1))
     if value[:1] == "," or value[-1:] == "," or ",," in value:
         return ": commas separate values, and one is missing"

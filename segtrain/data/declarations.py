@@ -49,7 +49,7 @@ def read_declared(root: Path) -> Declared | None:
         try:
             if path.is_file() and (declared := read(path)):
                 return declared
-        except (ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, OSError, RecursionError, csv.Error) as error:
             raise UserError(f"{path}: cannot be read as a list of classes ({error}); see docs/data.md") from error
     return None
 

@@ -33,7 +33,7 @@ from segtrain.data.facts import (
     unknown_ids,
 )
 from segtrain.data.finding import Found
-from segtrain.data.listing import Layout
+from segtrain.data.listing import Layout, is_layout
 from segtrain.data.overlaps import overlap_note
 from segtrain.data.sampling import NOWHERE, Places, Sampling
 from segtrain.data.scan import Progress, mean_and_std, refuse, scan, state
@@ -130,6 +130,8 @@ class FileData:
     scan_dir: str | None = None
 
     def __post_init__(self) -> None:
+        if not is_layout(self.layout):
+            raise UserError(f"data.layout must be a layout, as in conf/data/csv.yaml; got {self.layout!r}")
         _ = self.reading, color_ids(self.colors, {}), MaskRules(threshold=self.mask_threshold)
         checks.choice("data.cache", self.cache, ("ram", "disk", "none"))
         checks.number("data.cache_gb", self.cache_gb, 0)

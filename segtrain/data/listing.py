@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from segtrain.data.classes import Declared
 from segtrain.data.raster import Layers
@@ -138,3 +138,8 @@ class Layout(Protocol):
             UserError: nothing of this layout is there.
         """
         ...
+
+
+def is_layout(value: Any) -> bool:
+    """Whether a value can find images; texts have a `find` of their own."""
+    return hasattr(value, "find") and not isinstance(value, str)

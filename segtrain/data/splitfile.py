@@ -54,7 +54,11 @@ def read_division(path: Path, keys: Sequence[str], parts: Collection[str]) -> di
         UserError: lines that cannot be read, unknown parts, or images that the file does not have.
     """
     known: dict[str, str] = {}
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text in UTF-8"
+        raise UserError(f"{path}: cannot be read ({reason}); restore it, or move it away to divide anew") from error
     for number, line in enumerate(lines, 1):
         key, tab, part = line.rpartition("\t")
         if not line.strip() or line.startswith("#"):

@@ -10,6 +10,7 @@ that were added meanwhile are an error instead of a silent change.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -69,7 +70,7 @@ class Splitting:
         checks.whole("data.folds", self.folds, 2)
         checks.whole("data.fold", self.fold, 0, self.folds - 1)
         checks.flag("data.stratify", self.stratify)
-        checks.whole("data.split_seed", self.seed, 0)
+        checks.whole("data.split_seed", self.seed, 0, math.inf)
         if self.mode == "random" and self.val_share + self.held_out >= 1:
             shares = f"data.val_share={self.val_share} and data.test_share={self.held_out}"
             raise UserError(f"{shares} leave no images to train on; lower one of them")

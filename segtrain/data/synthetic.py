@@ -158,7 +158,7 @@ class SyntheticData:
         _check_room(share, blank, height * width)
         asked, kinds = _task(task)
         depth = whole("data.channels", self.channels, 1)
-        scene = Scene(asked.mode, kinds, height, width, depth, share, blank, whole("data.seed", self.seed, 0))
+        scene = Scene(asked.mode, kinds, height, width, depth, share, blank, whole("data.seed", self.seed, 0, math.inf))
         splits = {
             split: SyntheticExamples(scene, split, tuple(f"{split}_{i:05d}" for i in range(n)), ((height, width),) * n)
             for split, n in counts.items()

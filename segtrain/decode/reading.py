@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -51,7 +52,7 @@ class Reading:
         checks.choice("data.reader", self.reader, DECODERS)
         checks.choice("data.channels", self.channels, CHANNELS)
         checks.choice("data.orientation", self.orientation, ORIENTATIONS)
-        checks.whole("data.max_pixels", self.max_pixels, 1)
+        checks.whole("data.max_pixels", self.max_pixels, 1, math.inf)
         if isinstance(self.pages, str):
             checks.choice("data.pages (or the number of a page)", self.pages, ("error", "channels"))
         else:

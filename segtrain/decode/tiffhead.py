@@ -114,6 +114,8 @@ def page_size(path: Path, page: TiffPage) -> Size:
         raise ValueError("the places of its parts are no numbers")
     if max(map(add, page.dataoffsets, page.databytecounts)) > page.parent.filehandle.size:
         raise ValueError("it ends too early")
+    if page.compression == 1 and page.bitspersample % 8 == 0 and sum(page.databytecounts) < page.nbytes:
+        raise ValueError("its parts hold fewer bytes than its pixels need")  # tifffile would read on behind them
     return page.imagelength, page.imagewidth
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from segtrain.checkpoint import KEY, load_checkpoint, load_net
+from segtrain.checkpoint import KEY, load_checkpoint, load_net, understood
 from segtrain.decode.reading import Reading, reading_of
 from segtrain.errors import UserError
 from segtrain.metrics import Threshold, logit_cuts, predict_ids
@@ -134,13 +134,13 @@ def load_predictor(
     """
     checkpoint = load_checkpoint(path)
     stored = checkpoint[KEY]
-    task = Task(**stored["task"])
-    net = rebuild_net(stored, task)
-    load_net(net, checkpoint, path)
-    tiling = stored_tiling(stored, net.stride)
-    return Predictor(
-        net, task, device, precision, threshold, reading_of(stored["config"]["data"], int(stored["channels"])), tiling
-    )
+    with understood(path):
+        task = Task(**stored["task"])
+        net = rebuild_net(stored, task)
+        load_net(net, checkpoint, path)
+        tiling = stored_tiling(stored, net.stride)
+        reading = reading_of(stored["config"]["data"], int(stored["channels"]))
+    return Predictor(net, task, device, precision, threshold, reading, tiling)
 
 
 def stored_tiling(stored: dict[str, Any], stride: int) -> Tiling:

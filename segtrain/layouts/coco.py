@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from segtrain import checks
@@ -27,7 +27,7 @@ from segtrain.layouts.annotations import (
 from segtrain.layouts.categories import Categories
 from segtrain.layouts.drawn import OVERLAPS, Drawing, Rings, Runs, Shape
 from segtrain.layouts.rle import counts_of
-from segtrain.layouts.spelling import existing
+from segtrain.layouts.spelling import existing, is_file
 
 CROWDS = ("ignore", "class", "none")
 ROBOFLOW = "_annotations.coco.json"
@@ -175,7 +175,7 @@ class File:
             raise ValueError(f"its height and width are {height!r} and {width!r}, not whole numbers")
         for folder in folders:
             path = existing(inside(folder, entry.get("file_name"), self.root))
-            if path.is_file():
+            if is_file(path):
                 return Picture(id_of(path, folder), path, (height, width), [])
         looked = ", ".join(str(folder) for folder in folders)
         raise ValueError(f"no {entry.get('file_name')} in {looked}; name the folder with data.layout.images")
@@ -209,6 +209,8 @@ def annotation_files(root: Path, pattern: str | None) -> list[tuple[str, Path]]:
         patterns = [(split, f"annotations/instances_{split}*.json") for split in SPLITS]
         patterns += [(split, f"{f.relative_to(root)}/{ROBOFLOW}") for split, f in split_folders(root).items()]
     else:
+        if PurePosixPath(pattern).is_absolute() or not pattern:
+            raise UserError(f"data.layout.annotations={pattern} must be a path below data.root={root}")
         splits = SPLITS if "{split}" in pattern else ("",)
         patterns = [(split, pattern.replace("{split}", split)) for split in splits]
     found = [(split, path) for split, wanted in patterns for path in sorted(root.glob(wanted))]

@@ -37,7 +37,7 @@ from segtrain.layouts.annotations import (
 )
 from segtrain.layouts.categories import free_id
 from segtrain.layouts.drawn import OVERLAPS, Disc, Drawing, Pixels, Rings, Shape
-from segtrain.layouts.spelling import existing
+from segtrain.layouts.spelling import existing, is_file
 
 BACKGROUND = ("background", "_background_")  # the second is labelme's own word for it
 UNLABELLED = "__ignore__"  # labelme's own word for pixels without a label
@@ -186,12 +186,12 @@ def _image(root: Path, path: Path, name: Any) -> tuple[Path, bool]:
     try:
         image = existing(inside(path.parent, name, root))
     except ValueError:
-        if beside.is_file():
+        if is_file(beside):
             return beside, True
         raise
-    if image.is_file():
+    if is_file(image):
         return image, False
-    if beside.is_file():
+    if is_file(beside):
         return beside, True
     raise ValueError(f"its image {name!r} (imagePath) is not there; put it beside, or correct the path")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from segtrain.data.listing import Item, MaskFile, in_order
 from segtrain.errors import UserError
 from segtrain.layouts.patterns import Entry, expand_files, is_image
-from segtrain.layouts.spelling import composed, existing
+from segtrain.layouts.spelling import composed, existing, is_file
 
 PLACES = tuple(
     f"{folder}{{split}}.txt" for folder in ("splits/", "split/", "ImageSets/Segmentation/", "ImageSets/", "")
@@ -77,8 +77,10 @@ def pair_lines(lines: Sequence[Line], files_of: Callable[[str], tuple[Path, Path
     items, faults = [], []
     for line in lines:
         image, mask = map(existing, files_of(line.name))
-        missing = [path for path in (image, mask) if not path.is_file()]
-        if (before := first.setdefault(line.name, line)) is not line:
+        missing = [path for path in (image, mask) if not is_file(path)]
+        if line.name.startswith("/") or ".." in PureWindowsPath(line.name).parts:  # which knows both separators
+            faults.append(f"{line.where}: {line.name!r} leads out of the folder of the images; write names alone")
+        elif (before := first.setdefault(line.name, line)) is not line:
             faults.append(f"{line.where}: {line.name!r} stands already in {before.where}; keep one of them")
         elif missing:
             faults.append(f"{line.where}: no file {missing[0]}; restore it or remove the line")

@@ -19,7 +19,7 @@ from segtrain.checks import did_you_mean
 from segtrain.data.listing import SPLITS, Item, Listing, MaskFile, in_order
 from segtrain.errors import UserError
 from segtrain.layouts.patterns import listed, split_of
-from segtrain.layouts.spelling import existing
+from segtrain.layouts.spelling import existing, is_file
 
 NEEDED = ("image", "mask")
 COLUMNS = (*NEEDED, "split", "group", "weight")
@@ -89,9 +89,9 @@ class TableLayout:
         if not self.allow_outside and (Path(name).is_absolute() or windows.anchor or ".." in windows.parts):
             raise UserError(f"{column} {name} leads out of data.root; allow it with data.layout.allow_outside=true")
         path = existing(root / name)
-        if not path.is_file() and "\\" in name:  # as Windows writes paths
+        if not is_file(path) and "\\" in name:  # as Windows writes paths
             path = existing(root / name.replace("\\", "/"))
-        if not path.is_file():
+        if not is_file(path):
             raise UserError(f"{column} {name}: no such file in {root}; correct the path or remove the row")
         return path
 

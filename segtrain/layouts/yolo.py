@@ -87,7 +87,7 @@ def read_names(path: Path) -> dict[int, str]:
     """
     try:
         content = yaml.safe_load(path.read_bytes())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         text = " ".join(str(error).split())
         raise UserError(
             f"{path}: cannot be read as yaml ({text}); data.layout.names says where the names are"
@@ -95,7 +95,10 @@ def read_names(path: Path) -> dict[int, str]:
     listed = content.get("names") if isinstance(content, dict) else None
     names = dict(enumerate(listed)) if isinstance(listed, list) else listed
     if not isinstance(names, dict) or not names or not all(_is_id(index) for index in names):
-        raise UserError(f"{path}: has no names of classes, such as 'names: [cat, dog]'; got {listed!r}")
+        kind = type(names).__name__  # not the values: aliases of yaml can make billions of a few lines
+        raise UserError(f"{path}: has no names of classes, such as 'names: [cat, dog]', but a {kind}")
+    if wrong := [index for index, name in names.items() if isinstance(name, (list, dict))]:
+        raise UserError(f"{path}: the name of class {wrong[0]} is a {type(names[wrong[0]]).__name__}, not a text")
     return {index: str(name) for index, name in names.items()}
 
 

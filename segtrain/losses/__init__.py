@@ -62,6 +62,9 @@ def build_loss(name: str, task: Task, stats: ClassStats | None = None, **params:
         UserError: unknown name or parameter, or a value out of range.
     """
     loss = LOSSES[checks.choice("loss", name, LOSSES)]
+    for key, value, kind in (("task", task, Task), ("stats", stats, (ClassStats, type(None)))):
+        if not isinstance(value, kind):
+            raise UserError(f"loss {name}: {key} must be ${{{key}}}, as in conf/loss/focal.yaml; got {value!r}")
     known = set(inspect.signature(loss).parameters) - {"task", "stats"}
     for key in params:
         if key in ("terms", "weights", "ramps") and key not in known:

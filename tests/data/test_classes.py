@@ -145,6 +145,7 @@ def test_json_goes_before_text_and_colours_are_optional(tmp_path: Path) -> None:
         ("classes.txt", "road\n\ncar\n"),
         ("classes.txt", "road,car\n"),
         ("classes.txt", "road\ncar\nroad\n"),
+        ("dataset.json", "[" * 100_000),
         ("labelmap.txt", "road\n"),
         ("labelmap.txt", "road:1,2::\n"),
         ("train/_classes.csv", "Pixel Value, Class\nx, road\n"),

@@ -250,3 +250,10 @@ def test_a_file_of_ones_own(root: Path, tmp_path: Path) -> None:
     given_splits = opened(root)
     mine = opened(root, split="random", split_file=str(tmp_path / "mine.tsv"))
     assert {split: len(names) for split, names in mine.items()} == {s: len(n) for s, n in given_splits.items()}
+
+
+@pytest.mark.parametrize("content", [b"a\tx\xff\n", b"\xff\xfe"])
+def test_a_file_that_is_no_text(content: bytes, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.tsv").write_bytes(content)
+    with pytest.raises(UserError, match=r"mine\.tsv: cannot be read \(not a text in UTF-8\); restore it"):
+        opened(root, split="random", split_file=str(tmp_path / "mine.tsv"))

@@ -386,3 +386,12 @@ def test_windows_need_not_fit_into_the_limit(tmp_path: Path) -> None:
     reading, window = Reading(max_pixels=64), Window(3, 5, 8, 8)
     assert "more than 64" in refused(lambda: read_image(path, reading))
     np.testing.assert_array_equal(read_window(path, window, (20, 28), reading), IMAGE[3:11, 5:13])
+
+
+def test_a_tiff_whose_parts_hold_less_than_its_pixels(tmp_path: Path) -> None:
+    path, values = tmp_path / "x.tif", IMAGE.astype(np.uint16)
+    tifffile.imwrite(path, values, photometric="rgb", rowsperstrip=7)
+    np.testing.assert_allclose(read_image(path), values / 65535, atol=1e-7)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags["RowsPerStrip"].overwrite(20)  # one strip of all rows, with the bytes of seven
+    assert f"{path}: " in refused(lambda: read_image(path, verify=True))

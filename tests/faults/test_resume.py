@@ -42,6 +42,8 @@ VARIANTS = {
     "rare classes": ["task=multiclass", "data.oversample=.5", "data.repeat=1", "crop=16"],
     "workers": ["num_workers=2", "mix=copy_paste"],
 }
+GOES_ON = ["~callbacks.stop", "--allow", "tests"]  # without what has stopped it
+Change = Callable[[dict[str, Any]], None]
 
 
 def interrupted(output: Path, step: int, *words: str) -> Run:
@@ -241,6 +243,13 @@ def edit(run: Run, change: Callable[[dict[str, Any]], None]) -> None:
     torch.save(checkpoint, run.last)
 
 
+def progress_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint holds of the optimizer's steps."""
+    loop = checkpoint["loops"]["fit_loop"]["epoch_loop.automatic_optimization.optim_progress"]
+    progress: dict[str, Any] = loop["optimizer"]
+    return progress
+
+
 def state_of(checkpoint: dict[str, Any], callback: str) -> dict[str, Any]:
     """What a checkpoint holds of a callback."""
     (state,) = (value for key, value in checkpoint["callbacks"].items() if key.startswith(callback))
@@ -357,10 +366,12 @@ def test_a_run_that_was_stopped_early_goes_on_only_with_more_patience_or_epochs(
 def test_the_checkpoint_with_the_most_steps_is_continued(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.last.parent.mkdir()
+    loops = {"epoch_progress": {"current": {"processed": 1}}, "epoch_loop.batch_progress": {"is_last_batch": True}}
+    content = {"state_dict": {}, "callbacks": {}, "loops": {"fit_loop": loops}, "segtrain": {"config": {"epochs": 2}}}
 
     def chosen(last: int, best: int) -> str:
         for path, step in ((run.last, last), (run.best, best)):
-            torch.save({"segtrain": {}, "global_step": step}, path)
+            torch.save(content | {"global_step": step}, path)
         os.utime(run.last, (1, 1) if last == best else None)
         os.utime(run.best, (1, 1) if last < best else None)
         return newest(tmp_path, print).checkpoint.name
@@ -399,3 +410,59 @@ def test_a_kill_right_after_the_save_loses_no_row(tmp_path: Path, monkeypatch: p
     run = read_run(find_latest(tmp_path))
     assert [row["epoch"] for row in curves(run)] == ["1", "2"]
     assert [event.step for event in scalars(run, "val/iou")] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["state_dict"].pop("net.mean"),
+        lambda c: c["state_dict"].update({"net.mean": torch.zeros(7)}),
+        lambda c: c["state_dict"].update({"means.test_loss.mean_value": torch.tensor(3)}),
+        lambda c: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(7)),
+        lambda c: c["optimizer_states"][0]["state"].update({0: 3}),
+        lambda c: c["lr_schedulers"][0].update(base_lrs="x"),
+        lambda c: c["loops"]["fit_loop"]["epoch_progress"]["current"].update(ready="x"),
+        lambda c: state_of(c, "Speed").update(total=torch.zeros(2)),
+        lambda c: progress_of(c)["step"]["total"].update(completed=[1]),
+        lambda c: c.pop("loops"),
+        lambda c: c.pop("callbacks"),
+        lambda c: c["segtrain"]["config"].update(epochs="2"),
+        lambda c: c.update(global_step=[1]),
+    ],
+)
+def test_a_state_that_no_training_can_go_on_from_is_one_sentence(
+    tmp_path: Path, change: Change, stopped: dict[str, Resume], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(stopped["within"].folder, tmp_path / "run"))
+    run = Run(folder)
+    run.best.unlink(missing_ok=True)
+    edit(run, change)
+    assert main(["train", f"resume={run.last}", f"output_dir={tmp_path}", *GOES_ON]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {run.last}: ")
+    assert error.count("\n") == 1
+    assert "--traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.csv", b"epoch,step\nx,1\n"),
+        ("metrics.csv", b"step\n1\n"),
+        ("metrics.csv", b"epoch,val/iou\n1,much\n"),
+        ("metrics.csv", b"epoch\n\xff\n"),
+        ("overrides.yaml", b"- \xff\n"),
+        ("overrides.yaml", b"a: b\n"),
+        ("overrides.yaml", b"- [1]\n"),
+        ("overrides.yaml", b"- 'a\n"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(
+    tmp_path: Path, name: str, content: bytes, stopped: dict[str, Resume], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(stopped["within"].folder, tmp_path / "run"))
+    (folder / name).write_bytes(content)
+    assert main(["train", f"resume={folder}", f"output_dir={tmp_path}", *GOES_ON]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {folder / name}: ")
+    assert error.count("\n") == 1

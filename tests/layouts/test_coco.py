@@ -338,3 +338,10 @@ def test_an_image_that_changes_size_after_the_start(root: Path) -> None:
     Image.new("RGB", (WIDTH, HEIGHT + 1)).save(root / "train2017" / "a.png")
     with pytest.raises(UserError, match="changed since the start"):
         examples.read(0)
+
+
+def test_annotations_outside_of_the_root(tmp_path: Path) -> None:
+    make_coco(tmp_path)
+    message = faults(tmp_path, CocoLayout(annotations=str(tmp_path / "annotations/instances_{split}2017.json")))
+    assert "data.layout.annotations=" in message
+    assert "must be a path below data.root" in message

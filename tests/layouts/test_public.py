@@ -246,3 +246,20 @@ def test_each_trains_through_the_command_line(option: str, tmp_path: Path) -> No
     data = [f"data={option}", f"data.root={tmp_path / 'data'}"]
     run = tiny.train(tmp_path / "out", "epochs=1", f"crop={SIDE}", "batch_size=2", "debug=fast", data=data)
     assert tiny.summary(run)["status"] == "done"
+
+
+@pytest.mark.parametrize("name", ["../JPEGImages/2007_traina", "/tmp/x", "..\\x", "a/../../x"])
+def test_a_list_that_leads_out_of_its_folder(name: str, tmp_path: Path) -> None:
+    voc(tmp_path)
+    path = next(tmp_path.rglob("Segmentation/val.txt"))
+    path.write_text(f"{path.read_text()}{name}\n")
+    (fault,) = VocLayout().find(tmp_path).faults
+    assert fault.startswith(f"{path} line 3: {name!r} leads out of")
+
+
+def test_a_name_that_no_system_takes(tmp_path: Path) -> None:
+    voc(tmp_path)
+    path = next(tmp_path.rglob("Segmentation/val.txt"))
+    path.write_text(f"{path.read_text()}{'x' * 5000}\n")
+    (fault,) = VocLayout().find(tmp_path).faults
+    assert fault.startswith(f"{path} line 3: no file ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,14 @@ def test_nothing_there(root: Path) -> None:
     (root / "images").rename(root / "pictures")
     with pytest.raises(UserError, match=r"no images in images/<split> or <split>/images"):
         opened(root, YoloLayout())
+
+
+def test_names_that_are_no_texts(root: Path) -> None:
+    (root / "data.yaml").write_text("names: [cat, [a, b]]")
+    assert "the name of class 1 is a list, not a text" in faults(root, YoloLayout())
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]" for old, new in pairwise("abcdefghi")]
+    (root / "data.yaml").write_text("\n".join(lines) + "\nnames: *i\n")  # as a text, gigabytes
+    assert "the name of class 0 is a list" in faults(root, YoloLayout())
+    (root / "data.yaml").write_text("names: " + "[" * 5000)
+    assert f"{root / 'data.yaml'}: cannot be read as yaml" in faults(root, YoloLayout())

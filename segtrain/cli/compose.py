@@ -132,7 +132,7 @@ def _check_values(config: DictConfig, name: str) -> None:
         if isinstance(value, str) and MASK in value and (name == "train" or not key.startswith("callbacks.")):
             raise UserError(f"{key} was not stored, since it is a secret; add {key}=... to the command")
     try:
-        plain = OmegaConf.to_container(config, resolve=True)
+        plain: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {_first_line(error)}") from error
     remember(plain)

@@ -8,7 +8,6 @@ samples and an interrupted run continues bit for bit.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 
 import torch
@@ -36,10 +35,5 @@ def seed_torch(seed: int) -> None:
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         for generator in torch.cuda.default_generators:
             generator.manual_seed(seed)
-    if _has_mps():
+    if torch.backends.mps.is_available():
         torch.mps.manual_seed(seed)
-
-
-@functools.cache
-def _has_mps() -> bool:
-    return torch.backends.mps.is_available()

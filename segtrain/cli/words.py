@@ -25,7 +25,15 @@ SWEPT_TEXTS = ("data.root", "init_from", "model.encoder_weights", "name")  # who
 ADDING_UP = ("aug",)  # groups of which several options may be chosen, as in aug=light+noise or aug=[light,noise]
 TEXTS = (*PATH_KEYS, "name", "data.group", "data.layout.suffix")
 # settings that must be texts, wherever they are from
-ALL_TEXTS = (*TEXTS, "data.name", "data.split_dir", "data.cache_dir", "data.scan_dir", "data.layout.annotations")
+ALL_TEXTS = (
+    *TEXTS,
+    "data.name",
+    "data.split_dir",
+    "data.cache_dir",
+    "data.scan_dir",
+    "data.layout.annotations",
+    "data.layout.names",
+)
 PLAIN = re.compile(r"[A-Za-z0-9_./-]*")  # paths that mean the same to Hydra ...
 NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|[-+]?inf|nan|true|false", re.IGNORECASE)  # ... and these do not
 

@@ -24,7 +24,7 @@ WORDS = ["train", *tiny.SYNTHETIC, *tiny.FAST, "output_dir=out"]
 
 
 def content(value: float) -> dict[str, Any]:
-    return {KEY: {"format": FORMAT}, "state_dict": {"net.w": torch.full((2000,), value)}}
+    return {KEY: {"format": FORMAT, "config": {}}, "state_dict": {"net.w": torch.full((2000,), value)}}
 
 
 def killed_save(path: Path, plant_kill: Callable[[], Any]) -> int:

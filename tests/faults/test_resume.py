@@ -79,8 +79,7 @@ def test_resume_is_bit_identical_with(tmp_path: Path, variant: str) -> None:
     words = VARIANTS[variant]
     reference = tiny.train(tmp_path / "whole", *STEPS, *words)
     steps = int(curves(reference)[-1]["step"])
-    for step in {steps // 3, steps // 2}:  # behind an epoch, within one
-        same(reference, interrupted(tmp_path / str(step), step, *words))
+    same(reference, interrupted(tmp_path / "cut", steps // 2, *words))  # within the second epoch
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -366,7 +365,10 @@ def test_a_run_that_was_stopped_early_goes_on_only_with_more_patience_or_epochs(
 def test_the_checkpoint_with_the_most_steps_is_continued(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.last.parent.mkdir()
-    loops = {"epoch_progress": {"current": {"processed": 1}}, "epoch_loop.batch_progress": {"is_last_batch": True}}
+    loops = {
+        "epoch_progress": {"current": {"ready": 1, "processed": 1}},
+        "epoch_loop.batch_progress": {"is_last_batch": True},
+    }
     content = {"state_dict": {}, "callbacks": {}, "loops": {"fit_loop": loops}, "segtrain": {"config": {"epochs": 2}}}
 
     def chosen(last: int, best: int) -> str:

@@ -89,21 +89,22 @@ def _train(words: list[str], log: Path) -> None:
 
 def strike(process: Any, how: str) -> None:
     """Send what it says, if the process is still there."""
-    with suppress(ProcessLookupError):
+    with suppress(ProcessLookupError, FileNotFoundError):  # it has ended meanwhile
         number = getattr(signal, how.partition(" ")[0])
         if how.endswith("group"):
             os.killpg(process.pid, number)
         elif how.endswith("worker"):
-            workers = children(process.pid)
+            workers = loading(process.pid)
             os.kill(random.choice(workers) if workers else process.pid, number)
         else:
             os.kill(process.pid, number)
 
 
-def children(pid: int) -> list[int]:
-    """Processes that a process has started."""
+def loading(pid: int) -> list[int]:
+    """Loading processes of a training; torch may have started others, for a GPU."""
     listed = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(word) for word in listed.read_text().split()] if listed.is_file() else []
+    started = listed.read_text().split() if listed.is_file() else []
+    return [int(word) for word in started if Path(f"/proc/{word}/comm").read_text().startswith("pt_data_worker")]
 
 
 def disturbed(words: Sequence[str], folder: Path, seed: int, seconds: float) -> Tally:

@@ -51,8 +51,12 @@ class AtomicCheckpointIO(CheckpointIO):
             temporary.replace(path)
             _sync_folder(path.parent)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            # torch's own words for a full disk are a file's position
+            reason = (
+                error.strerror if isinstance(error, OSError) else "the disk is full, or files may not grow so large"
+            )
             raise UserError(
-                f"{path}: the checkpoint could not be written ({error}); earlier ones are intact"
+                f"{path}: the checkpoint could not be written ({reason}); make room, earlier ones are intact"
             ) from error
         finally:
             temporary.unlink(missing_ok=True)

@@ -174,9 +174,14 @@ def newest(folder: Path, say: Callable[[str], None]) -> Resume:
             unreadable = error
     if unreadable is not None and not found:
         raise UserError(f"{folder}: none of its checkpoints can be read; begin a new run") from unreadable
+    if not found and is_alive(folder):
+        raise UserError(f"{folder} is being trained by another process, and has saved nothing yet; wait for it")
     if not found:
-        raise UserError(f"{folder}: no checkpoint to continue from; it ended before its first epoch")
-    return max(found, key=lambda resume: resume.step)  # the first of equals
+        raise UserError(f"{folder}: no checkpoint to continue from; it ended before its first save, begin a new run")
+    chosen = max(found, key=lambda resume: resume.step)  # the first of equals
+    if unreadable is not None:
+        say(f"goes on from {chosen.checkpoint.name} instead, at step {chosen.step}")
+    return chosen
 
 
 def _checkpoints(folder: Path) -> Iterator[Path]:
@@ -202,6 +207,9 @@ def check_continuation(resume: Resume, config: Mapping[str, Any], processes: int
     changed = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
     # a one-cycle schedule is drawn for its number of steps; the others can be drawn out
     free = [key for key in FREE if key != "epochs" or after.get("optim.schedule") != "onecycle"]
+    if "epochs" in changed and after.get("optim.schedule") not in ("constant", "plateau"):
+        # the others follow the share of all steps that are made
+        say(f"epochs changes from {before['epochs']} to {after['epochs']}: from here on the learning rate is another")
     changed = [key for key in changed if not any(key == each or key.startswith(f"{each}.") for each in free)]
     between = [key for key in changed if key in (*BETWEEN_EPOCHS, PROCESSES)]
     if between and not resume.mid_epoch:

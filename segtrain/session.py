@@ -213,7 +213,9 @@ def _written(folder: Path, resume: Resume | None, request: Request, parts: Parts
         set_status(folder, "stopped")
         how = f"{error}" if isinstance(error, Stopped) else "interrupted"
         goes_on = Run(folder).last.is_file()
-        log.warning(f"{how}; " + (f"resume={folder} goes on" if goes_on else "before its first checkpoint"))
+        log.warning(f"{how}; " + (f"resume={folder} goes on" if goes_on else "nothing was saved yet: begin anew"))
+        if isinstance(error, Stopped):
+            error.told = True
         raise
     finally:
         log.removeHandler(handler)

@@ -27,6 +27,7 @@ class Stopped(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.code = 128 + number
+        self.told = False  # whether the user knows, and how to go on
 
 
 class Signals:

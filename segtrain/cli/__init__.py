@@ -88,7 +88,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {shown(hidden(str(error)))}", file=sys.stderr)
         return 1
     except Stopped as stopped:
-        print(f"{stopped}; a training goes on with resume=latest", file=sys.stderr)
+        if not stopped.told:
+            print(stopped, file=sys.stderr)
         return stopped.code
     except KeyboardInterrupt:
         return _interrupted()
@@ -108,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _interrupted() -> int:
-    print("interrupted; a training goes on with resume=latest", file=sys.stderr)
+    print("interrupted", file=sys.stderr)
     return 130
 
 

@@ -74,8 +74,15 @@ def test_one_raises(tmp_path: Path, rank: int) -> None:
     assert tiny.global_step(run_of(tmp_path)) == 2
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize(("place", "at"), [("step", 45), ("validation start", 1), ("validation", 30)])
+@pytest.mark.parametrize(
+    ("place", "at", "rank"),
+    [
+        ("step", 45, 1),
+        ("validation", 30, 0),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("step", 45, 0), ("validation", 30, 1))),
+        *(pytest.param("validation start", 1, rank, marks=pytest.mark.slow) for rank in (0, 1)),
+    ],
+)
 @pytest.mark.fault("Ranks", "SIGTERM to one of them", "all save at one step, exit 143; goes on with the same bits")
 def test_term_to_one(tmp_path: Path, place: str, at: int, rank: int) -> None:
     words = [*SMALL, "data.train=80", "data.val=160", "batch_size=1", "epochs=2"]

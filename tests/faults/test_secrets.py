@@ -183,7 +183,8 @@ def test_a_secret_of_a_file_of_the_users_own(tmp_path: Path) -> None:
 
 def test_settings_that_are_compared_differ_not_by_a_renewed_secret(tmp_path: Path) -> None:
     config = {"model": {"hub_token": "one", "width": 2}, "epochs": 1}
-    stored = {KEY: {"config": masked(config)}, "loops": {}}
+    loops = {"fit_loop": {"epoch_progress": {"current": {"ready": 1, "processed": 1}}}}
+    stored = {KEY: {"config": masked(config)}, "loops": loops, "callbacks": {}, "global_step": 1}
     resume = Resume(tmp_path, tmp_path, stored)
     check_continuation(resume, {"model": {"hub_token": "two", "width": 2}, "epochs": 1}, 1, print)
     with pytest.raises(UserError, match=r"model\.width: 2 then, 3 now") as refused:

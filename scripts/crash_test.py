@@ -32,6 +32,7 @@ import torch
 
 from segtrain.callbacks.report import read_rows
 from segtrain.errors import UserError
+from segtrain.repro import first_deviation
 from segtrain.runs import Run, find_latest
 
 DATA = ["data.size=32", "data.train=24", "data.val=8", "data.test=3", "data.foreground=.2", "crop=32", "batch_size=4"]
@@ -160,9 +161,8 @@ def differences(one: Run, other: Run) -> list[str]:
     tensors = [_tensors(state) for state in states]
     unequal = [k for k in tensors[0] | tensors[1] if not _equal(tensors[0].get(k), tensors[1].get(k))]
     found += [f"weights or optimizer: {', '.join(unequal[:3])}"] if unequal else []
-    rows = [read_rows(run.folder / "metrics.csv") for run in (one, other)]
-    curves = [[{k: v for k, v in row.items() if not k.startswith("perf/")} for row in table] for table in rows]
-    found += [] if curves[0] == curves[1] else ["metrics.csv"]
+    deviation = first_deviation(*(read_rows(run.folder / "metrics.csv") for run in (one, other)))
+    found += [] if deviation is None else [deviation.in_words()]
     steps = [_steps(run) for run in (one, other)]
     found += [] if steps[0] == steps[1] else [f"steps of TensorBoard: {steps[0]} and {steps[1]}"]
     return found

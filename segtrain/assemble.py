@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,16 +87,17 @@ def check_before_data(request: Request) -> None:
         UserError: a setting of the optimizer or augmentation; a mixing or a loss that refuses every task alike.
     """
     config, allow = request.config, request.allow
-    checks.whole("seed", config.seed, 0)
+    checks.whole("seed", config.seed, 0, math.inf)
     checks.whole("batch_size", config.batch_size, 1)
     if config.num_workers != "auto":
         checks.whole("num_workers (or auto)", config.num_workers, 0)
     checks.number("worker_timeout", config.worker_timeout, above=0)
     checks.choice("monitor_mode", config.monitor_mode, ("max", "min"))
     _check_start(config)
+    build(config.optim, "optim", allow, "optimizer")
     guesses = [with_task(config, task, _even_stats(task)) for task in _tasks(config.task)]
-    build(config.optim, "optim", allow)
-    build(guesses[0].aug, "aug", allow)
+    for guess in guesses[:1]:  # of the task it has the ignore index alone
+        build(guess.aug, "aug", allow, "check")
     chosen = [build_mixing_of] if "choices" in config.loss else [build_mixing_of, build_loss_of]
     for build_of in chosen:
         refusals = {_refusal(build_of, guess, allow) for guess in guesses}
@@ -103,10 +106,13 @@ def check_before_data(request: Request) -> None:
 
 
 def _tasks(given: DictConfig) -> list[Task]:
-    """Tasks that the data may turn out to have, as far as they are not declared."""
-    modes = (given.mode,) if given.get("mode") in MODES else MODES
-    numbers = {mode: (1,) if mode == "binary" else (2, 3, 4) for mode in modes}
-    return [Task(mode, given.get("num_classes") or n) for mode in modes for n in numbers[mode]]
+    """Tasks that the data may turn out to have, as far as they are not declared; none where the declared is none."""
+    found = []
+    for mode in (given.mode,) if given.get("mode") in MODES else MODES:
+        for number in (given.get("num_classes") or guess for guess in ((1,) if mode == "binary" else (2, 3, 4))):
+            with suppress(UserError):  # which the data's own task will say, with what they hold
+                found.append(Task(mode, number, given.ignore_index))
+    return found
 
 
 def _even_stats(task: Task) -> ClassStats:

@@ -6,8 +6,9 @@ import errno
 import multiprocessing
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 
 import torch
 from lightning.pytorch import Trainer
@@ -23,7 +24,7 @@ INTACT = "the checkpoints are intact, and resume=latest goes on from the last on
 
 
 @contextmanager
-def in_words(trainer: Trainer, doing: str) -> Iterator[None]:
+def failures_in_words(trainer: Trainer, doing: str) -> Iterator[None]:
     """Say in one sentence what failed, and leave no process behind.
 
     Args:
@@ -33,10 +34,11 @@ def in_words(trainer: Trainer, doing: str) -> Iterator[None]:
     Raises:
         UserError: memory has run out, or a loading process was killed, raised or hung.
     """
+    before = multiprocessing.active_children()  # those of whoever calls this, such as a pool
     try:
         yield
     except BaseException as error:
-        _end_other_processes(trainer)
+        _end_other_processes(trainer, before)
         if (stopped := _stopped(error)) is not None:
             raise stopped from None
         if isinstance(error, Exception) and (sentence := explain(error, doing, trainer.global_step)):
@@ -51,10 +53,11 @@ def _stopped(error: BaseException | None) -> Stopped | None:
     return error
 
 
-def _end_other_processes(trainer: Trainer) -> None:
+def _end_other_processes(trainer: Trainer, before: Sequence[BaseProcess]) -> None:
     """Loading processes that did not end by themselves, as one that hangs; the processes that Lightning started."""
     for process in multiprocessing.active_children():
-        process.kill()
+        if process not in before:
+            process.kill()
     launcher = trainer.strategy.launcher
     if launcher is not None and trainer.global_rank == 0:
         launcher.kill(signal.SIGKILL)

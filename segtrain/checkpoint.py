@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ KEY = "segtrain"
 TEMPORARY = ".tmp"
 # what torch and our own readers raise where values are not what they should be
 UNREADABLE = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError, AssertionError)
+FULL_DISK = re.compile(r"unexpected pos|file write failed|enforce fail at inline_container")  # in torch's words
 NET = "net."  # prefix of the net's weights in the module's state
 
 Checkpoint = dict[str, Any]
@@ -51,10 +53,9 @@ class AtomicCheckpointIO(CheckpointIO):
             temporary.replace(path)
             _sync_folder(path.parent)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            # torch's own words for a full disk are a file's position
-            reason = (
-                error.strerror if isinstance(error, OSError) else "the disk is full, or files may not grow so large"
-            )
+            reason = " ".join(str(error).split())
+            if FULL_DISK.search(reason):
+                reason = "the disk is full, or files may not grow so large"
             raise UserError(
                 f"{path}: the checkpoint could not be written ({reason}); make room, earlier ones are intact"
             ) from error

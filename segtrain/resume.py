@@ -207,7 +207,7 @@ def check_continuation(resume: Resume, config: Mapping[str, Any], processes: int
     changed = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
     # a one-cycle schedule is drawn for its number of steps; the others can be drawn out
     free = [key for key in FREE if key != "epochs" or after.get("optim.schedule") != "onecycle"]
-    if "epochs" in changed and after.get("optim.schedule") not in ("constant", "plateau"):
+    if "epochs" in changed and after.get("optim.schedule") not in ("constant", "plateau", "onecycle"):
         # the others follow the share of all steps that are made
         say(f"epochs changes from {before['epochs']} to {after['epochs']}: from here on the learning rate is another")
     changed = [key for key in changed if not any(key == each or key.startswith(f"{each}.") for each in free)]

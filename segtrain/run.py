@@ -23,7 +23,7 @@ from segtrain import checks
 from segtrain.assemble import Parts, Request, assemble, check_before_data, check_determinism, not_changed
 from segtrain.build import build, plain, shown
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
-from segtrain.causes import in_words
+from segtrain.causes import failures_in_words
 from segtrain.checkpoint import KEY, load_checkpoint, load_net, understood
 from segtrain.console import listed, log, score_table, set_up_logging
 from segtrain.determinism import restored
@@ -71,8 +71,8 @@ def train(request: Request) -> Run:
             log.info(f"load   {chosen}")
         trainer, speed = _trainer(parts.config, folder, request, signals, resume, started)
         _describe(trainer, parts, resume)
-        signals.deferred = True  # StopSignal looks at it; Lightning does not begin so that it could be interrupted
-        _fit(trainer, parts, resume)
+        with signals.deferring():  # StopSignal looks at them
+            _fit(trainer, parts, resume)
         _, tested = find_run(str(folder), folder.parent)
         scores = score(trainer, parts, tested, "test") if "test" in parts.source.splits else {}
         summary = _summary(trainer, parts, request, folder, scores) | {
@@ -93,7 +93,7 @@ def _used_splits(parts: Parts) -> list[str]:
 def _fit(trainer: Trainer, parts: Parts, resume: Resume | None) -> None:
     path = None if resume is None else str(resume.checkpoint)
     try:
-        with in_words(trainer, "train"):
+        with failures_in_words(trainer, "train"):
             trainer.fit(parts.module, datamodule=parts.data, ckpt_path=path, weights_only=True)
     except Exception as error:
         if resume is not None and resume.is_stuck(trainer.global_step) and not isinstance(error, UserError):
@@ -112,7 +112,7 @@ def score(trainer: Trainer, parts: Parts, checkpoint: Path, split: str) -> dict[
     load_net(parts.module.net, load_checkpoint(checkpoint), checkpoint)
     parts.data.check_shares(trainer.world_size, [split])
     parts.data.test_split = split
-    with in_words(trainer, split):
+    with failures_in_words(trainer, split):
         trainer.test(parts.module, datamodule=parts.data, verbose=False)
     return {tag: float(value) for tag, value in trainer.callback_metrics.items() if tag.startswith("test")}
 

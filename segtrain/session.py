@@ -210,7 +210,8 @@ def _written(folder: Path, resume: Resume | None, request: Request, parts: Parts
             set_status(folder, "failed")
         raise
     except BaseException as error:  # a signal, or what Lightning makes of ctrl-c
-        set_status(folder, "stopped")
+        with suppress(OSError):
+            set_status(folder, "stopped")
         how = f"{error}" if isinstance(error, Stopped) else "interrupted"
         goes_on = Run(folder).last.is_file()
         log.warning(f"{how}; " + (f"resume={folder} goes on" if goes_on else "nothing was saved yet: begin anew"))

@@ -60,6 +60,21 @@ class Signals:
             signal.signal(number, handler)
         self._before.clear()
 
+    @contextmanager
+    def deferring(self) -> Iterator[None]:
+        """Only note signals, for whoever looks at `received`; what nobody has acted upon raises at the end.
+
+        Raises:
+            Stopped: a signal came, and the block ended by itself.
+        """
+        self.deferred = True
+        try:
+            yield
+        finally:
+            self.deferred = False
+        if self.received:
+            raise Stopped(self.received)
+
     def _receive(self, number: int, frame: Any) -> None:
         """Only note it where somebody looks: what is being done could be a save, or talk with other processes."""
         again = number == self.received == signal.SIGINT

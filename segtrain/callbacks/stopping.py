@@ -72,15 +72,10 @@ class StopSignal(Callback):
         """End before the test, which a signal ends at once."""
         if self._agreed(trainer):
             self._end()
-        self.signals.deferred = False
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over."""
         self.signals.install()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """From here on nobody looks any more."""
-        self.signals.deferred = False
 
     def _end_validation(self, trainer: Trainer) -> None:
         if self._agreed(trainer):

@@ -79,8 +79,10 @@ def continued(words: Sequence[str], config_dir: str | None) -> tuple[list[str], 
 def _where_it_lies(word: str, folder: Path) -> str:
     """A run's own output_dir=... as the folder that it lies in, for commands that are given somewhere else."""
     key, _, value = word.partition("=")
-    root = next((above for above in folder.parents[1:] if above.name == Path(value.strip("'\"")).name), None)
-    return f"output_dir={root}" if key == "output_dir" and root is not None else word
+    name = Path(value.strip("'\"")).name  # "" of the folder one stands in, or one above
+    if key != "output_dir" or not name:
+        return word
+    return next((f"{key}={above}" for above in folder.parents[1:] if above.name == name), word)
 
 
 def without(stored: Sequence[str], given: Sequence[str]) -> list[str]:

@@ -90,3 +90,18 @@ def test_crop_larger_than_the_image(tmp_path: Path) -> None:
     assert main(words) == 0
     run = tiny.read_run(tiny.find_latest(tmp_path / "out"))
     assert run.status == "done"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["seed=99999999999"],
+        ["task.num_classes=3"],
+        ["task=multiclass", "task.num_classes=400", "task.ignore_index=-1"],
+        ["task=multiclass", "loss.terms.ce.class_weights=[1,2,3,4,5]"],
+    ],
+)
+def test_what_the_data_could_make_possible_is_left_to_them(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "there_are_no_data" in refused(capsys, *words)

@@ -80,6 +80,14 @@ def test_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert tiny.find_latest(run.folder.parents[1]) == run.folder
 
 
+def test_the_folder_one_stands_in_as_output_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*WORDS[:-1], "output_dir=.", *tiny.stop_at(3)]) == 1
+    run = Run(tiny.find_latest(Path()))
+    assert main(["train", f"resume={run.folder}", "~callbacks.stop"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"latest", "synthetic"}
+
+
 def offline() -> None:
     """Every connection fails, and is written down."""
 

@@ -132,6 +132,14 @@ def test_term_in_the_test(tmp_path: Path, whole: Run) -> None:
     assert tiny.read_run(run.folder).summary["test"] == whole.summary["test"]
 
 
+def test_term_in_the_test_of_a_run_that_has_only_its_test_left(tmp_path: Path) -> None:
+    words = strike("test", 0, signal.SIGTERM)
+    run = stopped(tmp_path, 143, *words)
+    again = Child(["train", f"resume={run.folder}", "--allow", "tests"], tmp_path / "again")
+    assert again.ended() == 143, again.err
+    assert run.status == "stopped"
+
+
 def ignore(number: int) -> None:
     signal.signal(number, signal.SIG_IGN)
 

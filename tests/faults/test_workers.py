@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import time
 from functools import partial
 from pathlib import Path
 
@@ -84,3 +86,15 @@ def test_augmentation_differs_across_workers_and_epochs_and_is_the_same_for_the_
     assert alone == seen(1) == seen(2)
     assert len({line.split()[-1] for line in alone}) == len(alone) == 3 * 8
     assert set(alone).isdisjoint(seen(2, seed=2))
+
+
+def test_processes_of_whoever_trains_are_left_alone(tmp_path: Path) -> None:
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    other.start()
+    try:
+        words = ["train", *tiny.SYNTHETIC, *tiny.FAST, f"output_dir={tmp_path}"]
+        assert main([*words, *plant.at_step(1, "raise_memory_error")]) == 1
+        assert other.is_alive()
+    finally:
+        other.kill()
+        other.join()

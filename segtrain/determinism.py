@@ -22,6 +22,7 @@ from segtrain.metrics import CalibrationProbe, SeenClasses, SegmentationMetrics
 from segtrain.task import Task
 
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # without it products of matrices on GPUs are not deterministic
+THREADS = "OMP_NUM_THREADS"  # Lightning sets it where a run has several processes; sums then have other last bits
 FIXED = ":4096:8"
 ALERT = re.compile(r"(\S+) does not have a deterministic implementation")
 IMAGES = 2
@@ -32,17 +33,20 @@ Found = Mapping[str, Sequence[str]]
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Leave torch's choice of algorithms as it was: it belongs to the process, and the next run has its own."""
+    """Leave torch's algorithms and threads as they were: they belong to the process, and the next run has its own."""
     enabled, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get(WORKSPACE)
+    benchmark, threads = torch.backends.cudnn.benchmark, torch.get_num_threads()
+    variables = {name: os.environ.get(name) for name in (WORKSPACE, THREADS)}
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(enabled, warn_only=warns)
         torch.backends.cudnn.benchmark = benchmark
-        os.environ.pop(WORKSPACE, None)
-        if workspace is not None:
-            os.environ[WORKSPACE] = workspace
+        torch.set_num_threads(threads)
+        for name, value in variables.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def alerts(act: Callable[[], object]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import hypothesis
 import pytest
 import torch
@@ -21,6 +23,7 @@ from segtrain.task import Task
 __all__ = ["SIZE", "STATS", "TARGETS", "TASKS", "generator", "ignored_entries", "make_logits", "make_target"]
 
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, and of Lightning with several
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50, database=None)
 hypothesis.settings.load_profile("repeatable")
 

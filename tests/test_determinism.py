@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from segtrain.cli import main
 from segtrain.determinism import (
+    THREADS,
     WORKSPACE,
     alerts,
     nondeterministic,
@@ -163,6 +164,20 @@ def test_the_same_command_gives_the_same_bits(tmp_path: Path, words: list[str]) 
     other = tiny.train(tmp_path / "other", "deterministic=true", "seed=2", *words)
     assert weights_digest(other.last) not in {last for last, _ in digests}
     assert state() == before
+
+
+def test_the_threads_that_lightning_sets_for_several_processes_do_not_leak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(THREADS, raising=False)  # or Lightning takes its number
+    monkeypatch.setattr(torch, "set_num_threads", (seen := list[int]()).append)
+    run = tiny.train(tmp_path, "epochs=1", "trainer.accelerator=cpu")
+    seen.clear()
+    ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1"]
+    assert main(["evaluate", f"run={run.last}", "split=val", *ddp]) == 0
+    assert len(seen) > 1  # it was set
+    assert seen[-1] == torch.get_num_threads()  # and put back, as the variable
+    assert THREADS not in os.environ
 
 
 def test_what_one_run_sets_does_not_leak_into_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

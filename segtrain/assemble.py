@@ -211,9 +211,11 @@ def check_determinism(parts: Parts, device: torch.device, precision: str) -> Non
         return
     batch = random_batch(source.task, (source.channels, *parts.data.crop), source.dtype, device)
     found = nondeterministic(module.net, module.loss, source.task, batch, precision == "bf16-mixed")
-    if wanted != WARN:
+    if not found:
+        log.info(f"deterministic: on {device.type} every operation of this training is")
+    elif wanted != WARN:
         refuse(found, device)
-    elif found:
+    else:
         log.warning(
             f"deterministic={WARN}: on {device.type} there is no deterministic implementation of {in_words(found)}; "
             "two runs of this command may differ"

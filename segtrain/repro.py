@@ -134,4 +134,4 @@ def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def _shown(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    return "unknown" if value is None else str(value)
+    return "none" if value is None else str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from segtrain.checkpoint import KEY, load_checkpoint, understood
 from segtrain.errors import UserError
 from segtrain.lock import is_alive
-from segtrain.runs import LATEST, Run, find_latest, read_json, unfinished
+from segtrain.runs import LATEST, Run, find_latest, near, read_json, unfinished
 from segtrain.secrets import masked
 
 # May change when a run is continued: where it runs, how long, what it shows and keeps.
@@ -49,6 +49,8 @@ FREE = (
 BETWEEN_EPOCHS = ("batch_size", "trainer.accumulate", "trainer.precision", "trainer.sync_batchnorm")
 PROCESSES = "number of processes"
 EARLY_STOP = "EarlyStop"  # Lightning's callback and ours begin so
+NAMING = ("name", "arch", "_target_")  # of a component of a configuration, the first that it has
+SHOWN = 6  # settings that are listed
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,9 @@ def resume_path(spec: str, output_dir: Path) -> Path:
     """
     path = find_latest(output_dir) if spec == LATEST else Path(spec).expanduser().resolve()
     if not path.exists():
-        raise UserError(f"resume={spec}: no such run folder or checkpoint; use latest, auto, a folder or a .ckpt file")
+        raise UserError(
+            f"resume={spec}: no such run folder or checkpoint; use latest, auto, a folder or a .ckpt file{near(path)}"
+        )
     return path
 
 
@@ -217,9 +221,11 @@ def check_continuation(resume: Resume, config: Mapping[str, Any], processes: int
             say(f"{key} changes from {before.get(key)} to {after.get(key)}: from here on this is another training")
         changed = [key for key in changed if key not in between]
     if changed:
-        listed = "; ".join(f"{key}: {before.get(key)!r} then, {after.get(key)!r} now" for key in changed[:6])
+        listed = "; ".join(differences(before, after, changed)[:SHOWN])
         remedy = "begin a new run with init_from= to change them"
         where = "in the middle of an epoch " if between and resume.mid_epoch else ""
+        if where and changed == between:
+            remedy = f"keep them until the epoch has ended, or {remedy}"
         raise UserError(f"resume {where}{resume.folder}: settings differ ({listed}); {remedy}")
 
 
@@ -241,6 +247,31 @@ def check_same(folder: Path, config_hash: str) -> None:
     record = read_json(folder / "env.json")
     if record.get("config_hash") != config_hash:
         raise UserError(f"{folder} holds a run of other settings; choose another name=, or remove that folder")
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], changed: Sequence[str]) -> list[str]:
+    """What differs, in words; of a loss or model that was exchanged the name, not all that is set of it.
+
+    Args:
+        before: settings by dotted key.
+        after: likewise.
+        changed: keys whose values differ.
+    """
+    exchanged = {key.rpartition(".")[0] for key in changed if key.rpartition(".")[2] in NAMING} - {""}
+    found: dict[str, str] = {}
+    for key in changed:
+        above = [whole for whole in exchanged if key.startswith(f"{whole}.")]
+        what = min(above, key=len) if above else key
+        then, now = (_called(flat, what) if above else repr(flat.get(key)) for flat in (before, after))
+        found[what] = f"{what}: {then} then, {now} now"
+    return list(found.values())
+
+
+def _called(flat: Mapping[str, Any], component: str) -> str:
+    """A component by its name; a combination by the names of its terms."""
+    terms = sorted({key.split(".terms.")[1].partition(".")[0] for key in flat if key.startswith(f"{component}.terms.")})
+    names = [str(flat[key]).rpartition(".")[2] for name in NAMING if (key := f"{component}.{name}") in flat]
+    return " + ".join(terms) or (names or ["none"])[0]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

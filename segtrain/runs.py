@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from segtrain.checks import did_you_mean
 from segtrain.errors import UserError
 
 LONGEST_NAME = 60  # characters of one folder's name
@@ -157,12 +158,20 @@ def find_run(spec: str, output_dir: Path) -> tuple[Path, Path]:
         folder = path.resolve().parent
         return (folder.parent if folder.name == "checkpoints" else folder), path
     if not path.is_dir():
-        raise UserError(f"run={spec}: no such run folder or checkpoint; use latest, a folder or a .ckpt file")
+        raise UserError(
+            f"run={spec}: no such run folder or checkpoint; use latest, a folder or a .ckpt file{near(path)}"
+        )
     run = Run(path.resolve())
     for checkpoint in (run.best, run.last):
         if checkpoint.is_file():
             return run.folder, checkpoint
     raise UserError(f"run={spec}: {run.folder} has no checkpoint, it ended before its first epoch")
+
+
+def near(path: Path) -> str:
+    """' - did you mean outputs/nuclei/...?' for what lies in the same folder under nearly the same name."""
+    known = [str(path.with_name(each.name)) for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    return did_you_mean(str(path), known)
 
 
 def unfinished(output_dir: Path, config_hash: str) -> list[Path]:

@@ -73,6 +73,11 @@ def begin(request: Request, parts: Parts, trainer: Trainer) -> Session:
     check_launch(trainer)
     environment: Any = getattr(trainer.strategy, "cluster_environment", None)
     if trainer.world_size == 1 or isinstance(environment, LightningEnvironment):
+        if trainer.world_size > 1 and request.sweep is not None:  # they would all make the whole sweep
+            raise UserError(
+                f"-m makes its runs one after the other in this process, but trainer={request.choices['trainer']} "
+                f"starts {trainer.world_size}; start each run by itself, or use trainer.devices=1"
+            )
         if trainer.global_rank == 0:
             return _decide(request, parts, trainer.world_size)
         if FOLDER not in os.environ:

@@ -7,13 +7,14 @@ at once. The exit code is 128 + the number of the signal.
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+STDERR = 2
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
 
 
@@ -77,15 +78,22 @@ class Signals:
 
     def _receive(self, number: int, frame: Any) -> None:
         """Only note it where somebody looks: what is being done could be a save, or talk with other processes."""
-        again = number == self.received == signal.SIGINT
+        first, again = not self.received, number == self.received == signal.SIGINT
         self.received = self.received or number
         if self.deferred and not again:
-            if number == signal.SIGINT:
-                print("\nends after this step; ctrl-c once more ends at once", file=sys.stderr, flush=True)
+            if first:
+                _say(number)
             return
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise Stopped(number)
+
+
+def _say(number: int) -> None:
+    """What is going to happen; not by print, which could be interrupted in the middle of another and then fails."""
+    again = "; ctrl-c once more ends at once" if number == signal.SIGINT else ""
+    with suppress(OSError):
+        os.write(STDERR, f"\n{signal.Signals(number).name}: ends after this step{again}\n".encode())
 
 
 @contextmanager

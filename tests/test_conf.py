@@ -130,6 +130,15 @@ def test_options_that_cannot_add_up(word: str, says: str) -> None:
     assert says in str(caught.value)
 
 
+def test_all_values_that_are_missing_are_named_at_once() -> None:
+    with pytest.raises(UserError) as caught:
+        compose("train", ["+callbacks.x={one: '???', two: [1, '???']}"])
+    assert str(caught.value) == (
+        "callbacks.x.one and callbacks.x.two.1 have no value yet; add callbacks.x.one=... callbacks.x.two.1=... to the "
+        "command"
+    )
+
+
 def test_balanced_bce_takes_beta_from_the_training_set() -> None:
     config, choices = compose("train", ["loss=balanced_bce", *tiny.SYNTHETIC, *tiny.NET])
     parts = assemble(Request(config, choices))

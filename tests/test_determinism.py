@@ -154,30 +154,37 @@ def test_warn_names_the_operations_and_trains_on(tmp_path: Path, capsys: pytest.
     "the same command gives the same weights, bit for bit (two runs compared by hash)",
 )
 @pytest.mark.parametrize("words", [[], ["task=multiclass", "aug=heavy", "mix=cutmix", "loss=dice_focal"]])
-def test_the_same_command_gives_the_same_bits(tmp_path: Path, words: list[str]) -> None:
+def test_the_same_command_gives_the_same_bits(
+    tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     before = state()
     digests = set()
     for name in ("one", "two"):
         run = tiny.train(tmp_path / name, "deterministic=true", *words)
         digests |= {(weights_digest(run.last), weights_digest(run.best))}
     assert len(digests) == 1
+    assert capsys.readouterr().out.count("deterministic: on cpu every operation of this training is\n") == 2
     other = tiny.train(tmp_path / "other", "deterministic=true", "seed=2", *words)
     assert weights_digest(other.last) not in {last for last, _ in digests}
     assert state() == before
 
 
-def test_the_threads_that_lightning_sets_for_several_processes_do_not_leak(
+def test_what_lightning_sets_for_several_processes_does_not_leak(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(THREADS, raising=False)  # or Lightning takes its number
     monkeypatch.setattr(torch, "set_num_threads", (seen := list[int]()).append)
     run = tiny.train(tmp_path, "epochs=1", "trainer.accelerator=cpu")
     seen.clear()
+    for name in ("MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
     ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1"]
     assert main(["evaluate", f"run={run.last}", "split=val", *ddp]) == 0
     assert len(seen) > 1  # it was set
     assert seen[-1] == torch.get_num_threads()  # and put back, as the variable
     assert THREADS not in os.environ
+    assert "MASTER_PORT" not in os.environ
+    assert not torch.distributed.is_initialized()
 
 
 def test_what_one_run_sets_does_not_leak_into_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,5 +166,5 @@ def test_facts_that_differ_are_a_line_each() -> None:
     assert changes(then, now) == [
         "machine.gpus: none then, H100 now",
         "python: 3.10 then, 3.11 now",
-        "git.commit: unknown then, abc now",
+        "git.commit: none then, abc now",
     ]

@@ -94,7 +94,11 @@ def test_runs_are_found_by_folder_file_and_word(tmp_path: Path) -> None:
         found, checkpoint = find_run(spec, tmp_path)
         assert (found, checkpoint.resolve()) == (folder, best)
     empty = make_run(tmp_path / "data" / "two", checkpoint=False)
-    for spec, sentence in ((str(empty), "has no checkpoint"), ("nowhere", "no such run folder or checkpoint")):
+    for spec, sentence in (
+        (str(empty), "has no checkpoint"),
+        ("nowhere", "no such run folder or checkpoint"),
+        (f"{empty}s", f"did you mean {empty}\\?"),
+    ):
         with pytest.raises(UserError, match=sentence):
             find_run(spec, tmp_path)
 

@@ -1,81 +1,92 @@
 """Stops a run at the first number that is not finite, without waiting for the device at each step.
 
-The first bad step is kept on the device and read at each log interval, before validation and before every
-checkpoint; so no file ever holds non-finite weights, and NaN is never the best.
+Its numbers stay on the device and are looked at each log interval, before validation and before every checkpoint; so
+no file ever holds non-finite weights, and NaN is never the best.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch._utils import _flatten_dense_tensors
 
 from segtrain import checks
 from segtrain.errors import UserError
 
-NEVER = torch.iinfo(torch.int64).max
 PLACES = ("image", "loss", "gradient")
+IMAGE, LOSS, GRADIENT = PLACES
+FEW = 2**17  # numbers that a CPU copies faster than it begins an operation for each tensor
+MOST = 1000  # steps between two looks, however long a log interval is
 SHOWN = 8  # samples named in the error
 
 
 class NonFiniteGuard(Callback):
     """Watches input, loss and gradient norm; logs the mean norm of an epoch as optim/grad_norm.
 
+    A step leaves its values on the device, which are looked at together: the host waits once.
+
     Args:
-        check: "log" reads the flag at each log interval, "step" at each step (slower, names the step's files).
+        check: "log" looks at each log interval, "step" at each step (slower, names the step's files).
         log_every: steps of a log interval.
 
     Raises:
         UserError: at construction for another word; in training, when a number was not finite: it names the step,
-            where it appeared, the learning rate and the samples since the last reading.
+            where it appeared, the learning rate and the samples since the last look.
     """
 
     def __init__(self, check: str = "log", log_every: int = 50) -> None:
         self.check = checks.choice("trainer.check", check, ("log", "step"))
-        self.interval = 1 if check == "step" else checks.whole("trainer.log_every", log_every, 1)
-        self._first = torch.full((len(PLACES),), NEVER)
-        self._sum, self._steps = torch.tensor(0.0), 0
-        self._zero = self._gradient = torch.tensor(0.0)
+        every = checks.whole("trainer.log_every", log_every, 1)
+        self.interval = 1 if check == "step" else min(every, MOST)
+        self._sum, self._steps = 0.0, 0  # of the norms in this epoch
         self._parameters: list[torch.nn.Parameter] = []
-        self._seen: list[str] = []
+        self._few = False
+        self._gradient: Tensor | None = None
+        self._values: list[tuple[int, str, Tensor]] = []  # (step, place, value) since the last look
+        self._bad: list[tuple[int, str]] = []
+        self._seen: list[Sequence[str]] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Bring the flag to the device."""
-        self._first = self._first.to(pl_module.device)
-        self._sum = self._sum.to(pl_module.device)
-        self._zero = self._gradient = self._gradient.to(pl_module.device)
+        """Find the parameters once."""
         self._parameters = list(pl_module.parameters())
+        self._few = pl_module.device.type == "cpu" and sum(each.numel() for each in self._parameters) <= FEW
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Remember which samples were seen since the last reading."""
-        self._seen += batch["id"]
+        """Remember which samples were seen since the last look."""
+        self._seen.append(batch["id"])
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        """Look at the gradient."""
-        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        # as torch.nn.utils.get_total_norm, which sorts the gradients by device and type each time: half as long
-        self._gradient = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        self._sum += self._gradient
-        self._steps += 1
+        """Take the norm of the gradient; torch.nn.utils.get_total_norm takes three times as long for a small net."""
+        found = [gradient for each in self._parameters if (gradient := each.grad) is not None]
+        whole: Tensor = _flatten_dense_tensors(found) if self._few else torch.stack(torch._foreach_norm(found))  # type: ignore[no-untyped-call]
+        self._gradient = torch.linalg.vector_norm(whole)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at loss and images (uint8 is always finite); read the flag where it is time."""
+        """Keep loss, norm and images (uint8 is always finite); look at them where it is time."""
+        image, gradient = batch["image"], self._gradient
         # the counter stands behind the step already, unless gradients are still being accumulated
-        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
-        self._mark(batch["image"], outputs["loss"].detach(), trainer.global_step - int(stepped))
+        step = trainer.global_step - (gradient is not None)
+        self._values.append((step, LOSS, outputs["loss"]))
+        if gradient is not None:
+            self._values.append((step, GRADIENT, gradient))
+            self._gradient = None
+        if image.is_floating_point():
+            self._values.append((step, IMAGE, image.sum()))
         if (batch_idx + 1) % self.interval == 0:
             self.read(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the mean gradient norm."""
-        pl_module.log("optim/grad_norm", float(self._sum) / max(1, self._steps), logger=False)
-        self._sum.zero_()
-        self._steps = 0
+        self.read(trainer)
+        pl_module.log("optim/grad_norm", self._sum / max(1, self._steps), logger=False)
+        self._sum, self._steps = 0.0, 0
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Never score a net that is broken."""
@@ -101,12 +112,13 @@ class NonFiniteGuard(Callback):
         self.read(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """The running mean of the norm, so that a resumed epoch logs what an uninterrupted one does."""
-        return {"sum": self._sum.clone(), "steps": self._steps}
+        """The sum of the norms, so that a resumed epoch logs what an uninterrupted one does."""
+        self._look()
+        return {"sum": self._sum, "steps": self._steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the running mean."""
-        self._sum, self._steps = state_dict["sum"].clone(), state_dict["steps"]
+        """Restore the sum."""
+        self._sum, self._steps = float(state_dict["sum"]), int(state_dict["steps"])
 
     def read(self, trainer: Trainer) -> None:
         """Wait for the device, and stop the run where something was not finite.
@@ -114,25 +126,29 @@ class NonFiniteGuard(Callback):
         Raises:
             UserError: something was not finite.
         """
-        first = self._first.tolist()
-        if min(first) == NEVER:
-            self._seen = []
+        self._look()
+        seen, self._seen = [name for names in self._seen for name in names], []
+        if not self._bad:
             return
-        step = min(first)
-        where = " and ".join(place for place, at in zip(PLACES, first, strict=True) if at == step)
+        step = min(step for step, _ in self._bad)
+        where = " and ".join(place for place in PLACES if (step, place) in self._bad)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        samples = ", ".join(self._seen[:SHOWN]) + (
-            f" ... ({len(self._seen)} in all)" if len(self._seen) > SHOWN else ""
-        )
+        samples = ", ".join(seen[:SHOWN]) + (f" ... ({len(seen)} in all)" if len(seen) > SHOWN else "")
         raise UserError(
             f"training stopped: the {where} of step {step} (epoch {trainer.current_epoch + 1}) is not finite; "
             f"learning rate {rate:.3g}, samples since the last check: {samples}. Lower lr, look at these images, "
             "or find the step with trainer.check=step; the checkpoints hold finite weights"
         )
 
-    def _mark(self, image: Tensor, loss: Tensor, step: int) -> None:
-        """Few operations, whatever the places: each costs the host some microseconds, and this comes at each step."""
-        image = image.sum() if image.is_floating_point() else self._zero
-        # between two optimizer steps the gradient is still that of the one before, which is known to be finite or not
-        values = torch.stack([image.float(), loss.float(), self._gradient.float()])
-        self._first = self._first.minimum(torch.where(values.isfinite(), NEVER, step))
+    def _look(self) -> None:
+        """Wait for the device; one number after the other, so that a sum is the same whenever it is looked at."""
+        if not self._values:
+            return
+        numbers = torch.stack([value for _, _, value in self._values]).tolist()
+        for (step, place, _), number in zip(self._values, numbers, strict=True):
+            if place == GRADIENT:
+                self._sum += number
+                self._steps += 1
+            if not math.isfinite(number):
+                self._bad.append((step, place))
+        self._values = []

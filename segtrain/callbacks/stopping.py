@@ -44,6 +44,8 @@ class StopSignal(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save and end, where the state is one that training can continue from."""
+        if not self.signals.received and trainer.world_size == 1:
+            return
         if trainer.world_size > 1 and trainer.global_step % CLOCK_STEPS != 0:
             return
         if self.last.resumable(trainer, batch_idx) and self._agreed(trainer):

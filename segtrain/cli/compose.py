@@ -19,24 +19,23 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.types import QuotedString
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from segtrain.checks import did_you_mean
 from segtrain.cli.conf import CONF, groups, options, top_keys
 from segtrain.cli.own import use_folder
-from segtrain.cli.shape import check_shape, check_texts
+from segtrain.cli.shape import check_shape
 from segtrain.cli.terms import unknown_term
-from segtrain.cli.words import ADDING_UP, NEEDED, PATH_KEYS, parse_overrides, quoted
+from segtrain.cli.values import check_values
+from segtrain.cli.words import ADDING_UP, parse_overrides, quoted
 from segtrain.errors import UserError
-from segtrain.secrets import MASK, remember
 
 OPTIONAL = ("debug",)  # groups that may be left out
 OPS = "aug.train"  # where the ops of augmentation are
 OPEN = ("loss.weights", "loss.ramps", "aug.train", "callbacks")  # mappings to which a user may add names
 USUAL = {"data": "folder"}  # the option to begin with, of those that have a key
-ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\b")  # also within another interpolation
 
 
 def compose(name: str, overrides: list[str], config_dir: str | Path | None = None) -> tuple[DictConfig, dict[str, str]]:
@@ -66,7 +65,7 @@ def compose(name: str, overrides: list[str], config_dir: str | Path | None = Non
     choices = options_of(config.hydra)
     with open_dict(config):
         del config["hydra"]
-    _check_values(config, name)
+    check_values(config, name)
     return config, choices
 
 
@@ -115,38 +114,10 @@ def _refuse_whole(word: str, key: str, value: Any, deletes: bool) -> None:
         )
 
 
-def _check_values(config: DictConfig, name: str) -> None:
-    """Values that would go wrong, or where they should not, only later."""
-    needed = NEEDED if name == "predict" else NEEDED - {"output"}
-    missing = [key for key, value in _leaves(OmegaConf.to_container(config)) if value == MISSING]
-    if missing:
-        raise UserError(f"{missing[0]} has no value yet; add {missing[0]}=... to the command")
-    for key, value in _leaves(OmegaConf.to_container(config)):
-        if key in PATH_KEYS and (value == "" or (value is None and key in needed)):
-            raise UserError(f"{key} is empty; give a path" + ("" if key in needed else f", or leave {key}= out"))
-        if isinstance(value, str) and ENVIRONMENT.search(value):
-            raise UserError(
-                f"{key}={value}: what an environment variable holds would be written into the run's files; where that "
-                f"does no harm, let the shell fill it in, as in {key}=$NAME"
-            )
-        if isinstance(value, str) and MASK in value and (name == "train" or not key.startswith("callbacks.")):
-            raise UserError(f"{key} was not stored, since it is a secret; add {key}=... to the command")
-    try:
-        plain: Any = OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key}: {_first_line(error)}") from error
-    remember(plain)
-    check_texts(plain)
-
-
 def _unreadable(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "the configuration is nested too deeply to read; no setting is more than a few levels deep"
     return f"not readable as YAML: {' '.join(str(error).split())}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
 
 
 def options_of(hydra: Any) -> dict[str, str]:
@@ -254,15 +225,6 @@ def _of_another_option(key: str, keys: Sequence[str]) -> str:
     others = [option for option in owners if option != first]
     more = f" (or another that has {top}: {', '.join(others)})" if others else ""
     return f"the {group} that is chosen has no {top}; add {group}={first}{more}"
-
-
-def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of everything that is no mapping and no list."""
-    if isinstance(node, (dict, list)):
-        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from _leaves(value, f"{prefix}.{name}" if prefix else str(name))
-    else:
-        yield prefix, node
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:

@@ -28,6 +28,7 @@ from segtrain.errors import UserError
 from segtrain.lock import is_alive
 from segtrain.runs import clean_name
 from segtrain.secrets import hidden, masked_word, masked_words
+from segtrain.signals import Stopped
 
 LONGEST_NAME = 60  # characters of a run's folder
 MOST_RUNS = 10_000  # of one command
@@ -76,7 +77,11 @@ def sweep(arguments: Arguments) -> int:
             failed.append(job_name(differing))
             return None
 
-    _launch(words, runs, job)
+    try:
+        _launch(words, runs, job)
+    except (Stopped, KeyboardInterrupt, SystemExit):  # the last is what Lightning makes of an interrupt
+        print("the same command goes on with the runs that have not ended", file=sys.stderr)
+        raise
     if failed:
         raise UserError(
             f"{len(failed)} runs of the sweep failed: {'; '.join(failed)}; the same command tries them again"

@@ -187,7 +187,7 @@ def refuse(what: str, faults: Sequence[str], advice: str = "") -> None:
     Args:
         what: they are of.
         faults: a sentence for each.
-        advice: what to do about several, as a last line.
+        advice: what to do about them, as a last line.
 
     Raises:
         UserError: there are faults.
@@ -195,7 +195,7 @@ def refuse(what: str, faults: Sequence[str], advice: str = "") -> None:
     if not faults:
         return
     if len(faults) == 1:
-        raise UserError(faults[0])
+        raise UserError("\n".join(filter(None, (faults[0], advice))))
     more = f"\n  ... and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     listed = "".join(f"\n  {fault}" for fault in faults[:SHOWN])
     raise UserError("\n".join(filter(None, (f"{what}: {len(faults)} faults:{listed}{more}", advice))))

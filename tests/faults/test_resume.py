@@ -165,7 +165,10 @@ def test_a_damaged_last_checkpoint_is_passed_over_aloud(tmp_path: Path, capsys: 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["loss=focal"], "settings differ (loss"),
+        (["loss=focal"], "settings differ (loss: ce + dice then, focal now); begin"),
+        (["loss=tversky", "loss.alpha=.4"], "settings differ (loss: ce + dice then, tversky now); begin"),
+        (["loss.weights.ce=.5"], "settings differ (loss.weights.ce: 1.0 then, 0.5 now); begin"),
+        (["model=unet"], "width"),
         (["seed=9"], "seed: 1 then, 9 now"),
         (["data.foreground=.3"], "data.foreground"),
     ],
@@ -187,7 +190,9 @@ def test_another_batch_size_is_refused_within_an_epoch_and_allowed_after_it(
     assert main([*command, *tiny.stop_at(3)]) == 1
     again = ["train", "resume=latest", f"output_dir={tmp_path}", "~callbacks.stop", "batch_size=5"]
     assert main(again) == 1
-    assert "in the middle of an epoch" in capsys.readouterr().err
+    refused = capsys.readouterr().err
+    assert "resume in the middle of an epoch" in refused
+    assert "keep them until the epoch has ended, or begin a new run with init_from=" in refused
     assert main([*command, *tiny.stop_at(2)]) == 1
     assert main(again) == 0
     assert "batch_size changes from 4 to 5" in capsys.readouterr().out

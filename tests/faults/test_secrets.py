@@ -121,7 +121,8 @@ def test_a_run_that_fails_is_continued_with_its_secrets_given_again(
     again = ["train", "resume=latest", f"output_dir={tmp_path}", "~callbacks.stop", *ALLOW]
     assert main(again) == 1
     asked = said()
-    assert "callbacks.notify.token was not stored, since it is a secret; add callbacks.notify.token=... to" in asked
+    assert "callbacks.notify.token and callbacks.notify.url were not stored, since they are secrets; add" in asked
+    assert "add callbacks.notify.token=... callbacks.notify.url=... to the command" in asked
     monkeypatch.setattr("sys.argv", ["segtrain", *again, *AGAIN])
     assert main([*again, *AGAIN]) == 0
     assert received[-1] == (TOKEN, URL)

@@ -88,6 +88,7 @@ def goes_on_as(whole: Run, run: Run) -> None:
 def test_term_in_training(tmp_path: Path, whole: Run, step: int) -> None:
     run = stopped(tmp_path, 143, *strike("step", step, signal.SIGTERM))
     assert tiny.global_step(run) == step + 1
+    assert (tmp_path / "stderr").read_text().count("SIGTERM: ends after this step\n") == 1
     goes_on_as(whole, run)
 
 
@@ -111,9 +112,10 @@ def test_term_to_the_group_with_workers(tmp_path: Path, whole: Run, place: str, 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 138), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 @pytest.mark.fault("Signals", "SIGUSR1, SIGHUP, first SIGINT", "as SIGTERM; exit 138, 129, 130")
-def test_usr1_hup_and_int(tmp_path: Path, whole: Run, number: int, code: int) -> None:
+def test_usr1_hup_and_int(tmp_path: Path, whole: Run, number: signal.Signals, code: int) -> None:
     run = stopped(tmp_path, code, *strike("step", 7, number))
     assert tiny.global_step(run) == 8
+    assert f"{number.name}: ends after this step" in (tmp_path / "stderr").read_text()
     goes_on_as(whole, run)
 
 

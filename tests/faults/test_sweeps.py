@@ -34,6 +34,7 @@ def test_killed_in_a_run(tmp_path: Path, number: int, code: int, status: str) ->
     child.wait_for(lambda: list(runs(tmp_path / "out").values())[1].last.is_file())
     child.send(number)
     assert child.ended() == code
+    assert ("the same command goes on with the runs that have not ended" in child.err) == (number == signal.SIGTERM)
     found = runs(tmp_path / "out")
     assert [run.status for run in found.values()][:1] == ["done"]
     assert [run.status for run in found.values()][1] in (status, "done")
@@ -45,6 +46,14 @@ def test_killed_in_a_run(tmp_path: Path, number: int, code: int, status: str) ->
     for name, run in runs(whole).items():
         assert tiny.differing(tiny.weights(run), tiny.weights(again[name])) == []
         assert tiny.curves(run) == tiny.curves(again[name])
+
+
+def test_several_processes_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    assert main([*WORDS, f"output_dir={tmp_path}", *ranks]) == 1
+    error = capsys.readouterr().err
+    assert error.count("in this process, but trainer=ddp starts 2; start each run by itself") == 3
+    assert runs(tmp_path) == {}
 
 
 @pytest.mark.fault("Sweeps", "one run crashes", "the others are trained; exit 1, and the same command tries it again")

@@ -116,6 +116,7 @@ def _run(words: list[str], folder: Path, before: Callable[[], Any] | None, envir
     # written at once, so that a test can wait for a line
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
     os.environ.update(environment)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
     multiprocessing.set_start_method("fork", force=True)  # of its loading processes, as of those of a command
     import segtrain.cli
 

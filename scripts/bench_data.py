@@ -48,10 +48,10 @@ the same crop and ops, and torch's loader; "normalized" divides by mean and devi
 class PlainData(Dataset[Any]):
     """What many training scripts have: read both files, Albumentations, tensors."""
 
-    def __init__(self, pairs: list[tuple[Path, Path]], normalized: bool) -> None:
+    def __init__(self, pairs: list[tuple[Path, Path]], normalized: bool, side: int = CROP) -> None:
         self.pairs = pairs
         host = [A.Normalize()] if normalized else []
-        crop = [A.PadIfNeeded(CROP, CROP), A.RandomCrop(CROP, CROP)]
+        crop = [A.PadIfNeeded(side, side), A.RandomCrop(side, side)]
         self.transform = A.Compose([*crop, *ALBUMENTATIONS["light"](), *host, ToTensorV2()])
 
     def __len__(self) -> int:

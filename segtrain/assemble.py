@@ -31,6 +31,8 @@ from segtrain.datamodule import SegmentationDataModule
 from segtrain.determinism import in_words, nondeterministic, random_batch, refuse
 from segtrain.errors import UserError
 from segtrain.metrics import CalibrationProbe, SegmentationMetrics
+from segtrain.models.normalize import require_encoder
+from segtrain.models.prior import set_prior
 from segtrain.module import SegmentationModule, score_tag
 from segtrain.resume import EARLY_STOP, resume_path
 from segtrain.runs import find_run
@@ -147,6 +149,8 @@ def assemble(request: Request) -> Parts:
         )
     except TypeError as error:  # a parameter too few or too many
         raise UserError(f"model: {error}; conf/model/unet.yaml is an example") from error
+    if checks.flag("bias_prior", config.bias_prior):
+        set_prior(net, source.task, source.stats.share())
     record = {"config": masked(plain(config)), "task": plain_fields(source.task), "channels": source.channels}
     module = SegmentationModule(
         net.to(memory_format=torch.channels_last),
@@ -220,6 +224,25 @@ def check_determinism(parts: Parts, device: torch.device, precision: str) -> Non
             f"deterministic={WARN}: on {device.type} there is no deterministic implementation of {in_words(found)}; "
             "two runs of this command may differ"
         )
+
+
+def check_encoder(parts: Parts) -> None:
+    """Refuse settings that are for an encoder where there is none, or one that has learned nothing.
+
+    Raises:
+        UserError: it is so.
+    """
+    config, net = parts.config, parts.module.net
+    if config.freeze_encoder != 0:
+        require_encoder(net, f"freeze_encoder={config.freeze_encoder}")
+        begins = config.resume in (None, "auto")  # else with the weights of its run
+        if begins and config.init_from is None and config.model.get("encoder_weights") is None:
+            raise UserError(
+                f"freeze_encoder={config.freeze_encoder} would keep random weights; begin with trained ones by "
+                "model.encoder_weights= or init_from="
+            )
+    if (factor := config.optim.get("encoder_factor", 1)) != 1:
+        require_encoder(net, f"optim.encoder_factor={factor:g}")
 
 
 def check_tiles(source: DataSource, tiling: Tiling, max_pixels: int | None) -> None:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from segtrain import checks
+from segtrain.models.normalize import require_encoder
 
 Mode = Literal["max", "min"]
 
@@ -38,6 +39,7 @@ class Optim:
         schedule: one of SCHEDULES.
         warmup: share of all steps, in [0, 1), over which lr rises linearly.
         patience: plateau only: validations without improvement before lr is halved.
+        encoder_factor: learning rate of the encoder, relative to lr, > 0; 1: no difference.
 
     Raises:
         UserError: a value out of range.
@@ -52,6 +54,7 @@ class Optim:
         schedule: str = "cosine",
         warmup: float = 0.05,
         patience: int = 3,
+        encoder_factor: float = 1.0,
     ) -> None:
         self.name = checks.choice("optim.name", name, OPTIMIZERS)
         self.lr = checks.number("lr", lr, above=0)
@@ -60,10 +63,18 @@ class Optim:
         self.schedule = checks.choice("optim.schedule", schedule, SCHEDULES)
         self.warmup = checks.number("optim.warmup", warmup, 0, 0.99)
         self.patience = checks.whole("optim.patience", patience, 0)
+        self.encoder_factor = checks.number("optim.encoder_factor", encoder_factor, above=0)
 
     def optimizer(self, net: nn.Module) -> Optimizer:
-        """The optimizer over the net's parameters; fused, so that a step needs no host wait."""
+        """The optimizer over the net's parameters; fused, so that a step needs no host wait.
+
+        Raises:
+            UserError: the encoder shall learn at a rate of its own, and the net has none.
+        """
         groups = parameter_groups(net, self.weight_decay)
+        if self.encoder_factor != 1:
+            encoder = require_encoder(net, f"optim.encoder_factor={self.encoder_factor:g}")
+            groups = with_encoder_rate(groups, encoder, self.lr, self.lr * self.encoder_factor)
         made: Optimizer
         if self.name == "sgd":
             nesterov = self.momentum > 0
@@ -85,7 +96,7 @@ class Optim:
             share = max(self.warmup, 1 / steps)  # torch divides by zero where the rise takes less than a step
             return OneCycleLR(
                 optimizer,
-                self.lr,
+                [group["lr"] for group in optimizer.param_groups],
                 total_steps=steps + 1,
                 pct_start=share,
                 div_factor=1 / WARMUP_START,
@@ -122,6 +133,25 @@ def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]
     return [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def with_encoder_rate(
+    groups: list[dict[str, Any]], encoder: nn.Module, rate: float, encoder_rate: float
+) -> list[dict[str, Any]]:
+    """Each group divided into what does not belong to the encoder and what does; the rates of the former come first.
+
+    Args:
+        groups: of parameters.
+        encoder: whose parameters learn at encoder_rate.
+        rate: of all others.
+        encoder_rate: of the encoder.
+    """
+    own = {id(parameter) for parameter in encoder.parameters()}
+    return [
+        group | {"params": [p for p in group["params"] if (id(p) in own) == inside], "lr": lr}
+        for inside, lr in ((False, rate), (True, encoder_rate))
+        for group in groups
     ]
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from segtrain import callbacks as cb
 from segtrain import checks
-from segtrain.assemble import Parts, Request, assemble, check_before_data, check_determinism, not_changed
+from segtrain.assemble import Parts, Request, assemble, check_before_data, check_determinism, check_encoder, not_changed
 from segtrain.build import build, plain, shown
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
 from segtrain.causes import failures_in_words
@@ -29,8 +29,8 @@ from segtrain.console import listed, log, score_table, set_up_logging
 from segtrain.determinism import restored
 from segtrain.errors import UserError
 from segtrain.evaluation import output_folder, threshold_report, write_tables
-from segtrain.labels import absence, check_labels
-from segtrain.losses import Combo
+from segtrain.headline import closing, headline
+from segtrain.labels import check_labels
 from segtrain.record import config_hash, summarize
 from segtrain.resume import Resume, cannot_go_on, check_same
 from segtrain.runs import Run, find_run, read_run, write_json
@@ -59,6 +59,7 @@ def train(request: Request) -> Run:
     parts = assemble(request)
     check_labels(parts.source)
     parts.data.check_shares(trial.world_size, _used_splits(parts))
+    check_encoder(parts)
     check_determinism(parts, trial.strategy.root_device, str(trial.precision))
     session = begin(request, parts, trial)
     folder, resume = session.folder, session.resume
@@ -66,7 +67,7 @@ def train(request: Request) -> Run:
         log.info(f"{folder} is done already, after {resume.epochs} epochs; epochs=N trains on")
         return read_run(folder)
     with recorded(session, request, parts) as signals:
-        log.info(_headline(parts, request, folder, resume) + session.initial)
+        log.info(headline(parts, request, folder, resume) + session.initial)
         if chosen := parts.data.tune():
             log.info(f"load   {chosen}")
         trainer, speed = _trainer(parts.config, folder, request, signals, resume, started)
@@ -81,7 +82,7 @@ def train(request: Request) -> Run:
         }
         if trainer.is_global_zero:
             write_json(folder / "summary.json", summary)
-            log.info(_closing(parts, folder, tested, scores, summary))
+            log.info(closing(parts, folder, tested, scores, summary))
     return read_run(folder)
 
 
@@ -173,11 +174,13 @@ def _trainer(
     last = cb.KeepLast(checkpoints, config.checkpoint.every_steps, config.checkpoint.every_minutes)
     around: list[Callback] = [
         cb.StepSeeds(config.seed),
+        *([] if config.freeze_encoder == 0 else [cb.FreezeEncoder(config.freeze_encoder)]),
         cb.NonFiniteGuard(config.trainer.check, config.trainer.log_every),
         speed,
         *([] if shown is None else [cb.Pictures(shown.samples, folder / "plots")]),
         cb.StepBar(Console()),
         *(build(node, f"callbacks.{name}", request.allow) for name, node in extra.items()),
+        *([] if config.ema is None else [cb.Ema(config.ema)]),
         cb.StopSignal(last, signals),
         cb.EpochReport(log.info, folder / "metrics.csv", config.monitor, config.monitor_mode),
         cb.KeepBest(checkpoints, config.monitor, config.monitor_mode),
@@ -216,84 +219,3 @@ def _summary(
         shown = {key: value for key, value in columns.items() if value is not None}
         record_result(logger, shown, best, trainer.global_step)
     return summary
-
-
-def _headline(parts: Parts, request: Request, folder: Path, resume: Resume | None) -> str:
-    source, module = parts.source, parts.module
-    counts = ", ".join(f"{len(examples.ids)} {split}" for split, examples in source.splits.items())
-    names = listed(source.task.names)
-    said = [*source.notes, *parts.data.plan.notes]
-    notes = "".join(f"\n       {note}" for note in said)
-    parameters = sum(p.numel() for p in module.net.parameters()) / 1e6
-    how = f"continues at step {resume.step} in" if resume is not None else "in"
-    return (
-        f"data   {source.name}: {counts} images; {source.task.mode}: {names}{notes}\n"
-        f"{absence(source)}"
-        f"model  {request.choices.get('model')}, {parameters:.1f} M parameters; loss {_loss_in_words(parts, request)}\n"
-        f"{_chosen(parts)}"
-        f"{_derived(parts)}"
-        f"{_warned(parts)}"
-        f"run    {how} {folder}"
-    )
-
-
-def _loss_in_words(parts: Parts, request: Request) -> str:
-    """The loss; of a combination also its terms and their weights."""
-    loss, name = parts.module.loss, str(request.choices.get("loss"))
-    if parts.choice is not None:
-        name = f"auto, here {parts.choice.loss}"
-    if not isinstance(loss, Combo):
-        return name
-    loss.epoch = 0
-    start = {term: loss.weight(term) for term in loss.terms}
-    loss.epoch = None
-    return f"{name} = " + " + ".join(
-        f"{start[term]:g}..{loss.weight(term):g} {term}"
-        if term in loss.ramps
-        else term
-        if start[term] == 1
-        else f"{start[term]:g} {term}"
-        for term in loss.terms
-    )
-
-
-def _derived(parts: Parts) -> str:
-    """What losses computed from the training set, such as class weights; a line for each, or nothing."""
-    lines = []
-    for loss in parts.module.loss.modules():
-        for key, values in getattr(loss, "derived", {}).items():
-            pairs = [f"{name} {value:.3g}" for name, value in zip(parts.source.task.names, values, strict=True)]
-            lines.append(f"       {key} from the training set: {listed(pairs, most=40)}\n")
-    return "".join(lines)
-
-
-def _chosen(parts: Parts) -> str:
-    """Why `loss=auto` chose what it did; a line, or nothing."""
-    return "" if parts.choice is None else f"       loss=auto: {parts.choice.reason}\n"
-
-
-def _warned(parts: Parts) -> str:
-    """What looks wrong in the data; a line for each, or nothing."""
-    return "".join(f"warning: {sentence}\n" for sentence in parts.source.warnings)
-
-
-def _closing(parts: Parts, folder: Path, tested: Path, scores: Mapping[str, float], summary: Mapping[str, Any]) -> str:
-    best, monitor = summary["val_best"], parts.config.monitor
-    which = f"best epoch {best['epoch']}" if best["epoch"] is not None else tested.name
-    lines = [score_table(scores, "test", parts.source.task, f"test split, {which}")] if scores else []
-    if best["epoch"] is not None:
-        lines.append(f"{which}: {monitor} {best['score']}")
-    else:
-        lines.append(
-            f"warning: monitor={monitor} was not a number in any epoch, so there is no {cb.BEST}"
-            f"{f' and {which} was scored instead' if scores else ''}; "
-            "monitor another score, or look whether the validation masks hold what it scores"
-        )
-    lines += [
-        str(folder),
-        "",
-        f"  segtrain predict run={folder} input=IMAGES output=MASKS",
-        f"  segtrain evaluate run={folder} split=val",
-        f"  tensorboard --logdir {parts.config.output_dir}",
-    ]
-    return "\n".join(lines)

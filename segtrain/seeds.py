@@ -1,8 +1,8 @@
 """Randomness without state: every seed is a hash of what it is for.
 
 A sample's crop and augmentation depend on (seed, "crop" or "aug", epoch, image, which time it comes in the epoch),
-an epoch's order on (seed, "order", epoch), a training step on (seed, "step", epoch, batch, rank), the mixing of its
-batch on (seed, "mix", epoch, batch, rank). Nothing depends on what ran before, so any number of workers gives the same
+an epoch's order on (seed, "order", epoch), a training step on (seed, "step", epoch, rank) and its batch, the mixing of
+that on (seed, "mix", epoch, batch, rank). Nothing depends on what ran before, so any number of workers gives the same
 samples and an interrupted run continues bit for bit.
 """
 

@@ -82,7 +82,8 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
     checkpoint = torch.load(run.last, weights_only=True)
     optimizer = checkpoint["optimizer_states"][0]["state"]
     moments = {f"{index}.{key}": value for index, state in optimizer.items() for key, value in state.items()}
-    return {**checkpoint["state_dict"], **{k: torch.as_tensor(v) for k, v in moments.items()}}
+    behind = {f"current.{key}": value for key, value in checkpoint.get("current_model_state", {}).items()}  # an average
+    return {**checkpoint["state_dict"], **behind, **{k: torch.as_tensor(v) for k, v in moments.items()}}
 
 
 def global_step(run: Run) -> int:

@@ -1,6 +1,8 @@
 """What happens around the training loop; each file is one concern."""
 
 from segtrain.callbacks.checkpoints import BEST, LAST, KeepBest, KeepLast
+from segtrain.callbacks.ema import Ema
+from segtrain.callbacks.freezing import FreezeEncoder
 from segtrain.callbacks.guards import NonFiniteGuard
 from segtrain.callbacks.images import ImageTable
 from segtrain.callbacks.perf import Speed
@@ -14,7 +16,9 @@ __all__ = [
     "BEST",
     "LAST",
     "EarlyStop",
+    "Ema",
     "EpochReport",
+    "FreezeEncoder",
     "ImageTable",
     "KeepBest",
     "KeepLast",

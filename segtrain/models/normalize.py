@@ -53,6 +53,22 @@ class SegmentationNet(nn.Module):
         return (scaled - self.mean) / self.std
 
 
+def require_encoder(net: nn.Module, wanted_by: str) -> nn.Module:
+    """The encoder of a net.
+
+    Args:
+        net: a SegmentationNet.
+        wanted_by: the setting that is for the encoder, for the message.
+
+    Raises:
+        UserError: it has none that could be told from the rest.
+    """
+    encoder = getattr(getattr(net, "net", net), "encoder", None)
+    if not isinstance(encoder, nn.Module):
+        raise UserError(f"{wanted_by}: this net has no encoder of its own; choose one that has, as model=unet_resnet34")
+    return encoder
+
+
 def pad_to_stride(image: Tensor, stride: int) -> Tensor:
     """Pad at the bottom and right to multiples of the stride: by reflection, or by edge in tiny images."""
     height, width = image.shape[-2:]

@@ -101,6 +101,15 @@ def test_term_in_validation(tmp_path: Path, whole: Run, place: str, at: int) -> 
     goes_on_as(whole, run)
 
 
+@pytest.mark.fault(
+    "Signals", "SIGTERM in validation, with ema", "the average and the weights behind it go on as they were"
+)
+def test_term_in_validation_with_ema(tmp_path: Path) -> None:
+    whole = tiny.train(tmp_path / "whole", *MORE, "ema=.9")
+    run = stopped(tmp_path, 143, "ema=.9", *strike("validation", 1, signal.SIGTERM))
+    goes_on_as(whole, run)
+
+
 @pytest.mark.parametrize(("place", "at"), [("step", 7), ("validation", 3)])
 @pytest.mark.fault("Signals", "SIGTERM to the group, with workers", "the workers go on until the run has saved")
 def test_term_to_the_group_with_workers(tmp_path: Path, whole: Run, place: str, at: int) -> None:

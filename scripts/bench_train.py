@@ -1,0 +1,249 @@
+"""Times training as a user starts it beside the ceiling and beside usual scripts; writes docs/benchmarks.md.
+
+    python scripts/bench_train.py data/nuclei
+
+Takes a folder with images/<split>/ and masks/<split>/ (single-channel masks of 0 and 255). Ceiling: forward, loss,
+backward and optimizer on tensors in memory, in the precision that training chooses here. Plain: a loop in float32 with
+segmentation-models-pytorch's net and Dice, Albumentations and torch's loader, which logs nothing. Lightning: the same
+in a LightningModule that logs its loss and torchmetrics' IoU at each step. Blocks of steps take turns; of each the
+median step counts, and ratios are those of neighbouring blocks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import torch
+from bench_data import PlainData
+from clock import Clock, ends, note
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from measure import markdown, setting, write_section
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchmetrics.classification import BinaryJaccardIndex
+
+from segtrain.cli import main as segtrain
+from segtrain.losses import build_loss
+from segtrain.models import build_model
+from segtrain.task import Task
+from segtrain.trainer import choose_accelerator, choose_precision
+
+WARM_UP = 2
+PACKAGES, COMMAND = (
+    ("torch", "lightning", "segmentation_models_pytorch", "torchmetrics"),
+    "python scripts/bench_train.py",
+)
+INTRODUCTION = """## Training
+
+Images a second of a whole training (augmentation `light`, metrics, TensorBoard, all guards; images read from disk) and
+their ratio to others side by side, medians of {rounds} rounds. The ceiling is forward, loss, backward and optimizer
+alone; the plain loop is float32 and logs nothing; Lightning logs its loss and torchmetrics' IoU at each step."""
+BINARY = Task("binary")
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is trained.
+
+    Args:
+        name: of the row.
+        words: that choose the net.
+        net: the same net for others, of the library or ours.
+        batch: images of a step.
+        side: of a crop.
+        steps: of a block.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    net: Callable[[], nn.Module]
+    batch: int
+    side: int
+    steps: int
+
+
+def tiny_net() -> nn.Module:
+    """As model.width=4 model.depth=2 builds it."""
+    return build_model(BINARY, 3, [0.5] * 3, [0.25] * 3, "plain_unet", width=4, depth=2)
+
+
+SIZES = (
+    Size(
+        "unet_resnet34, 8 x 256 x 256",
+        ("model=unet_resnet34",),
+        partial(smp.Unet, "resnet34", encoder_weights=None),
+        8,
+        256,
+        6,
+    ),
+    Size("width 4, 2 x 32 x 32", ("model=unet_tiny", "model.width=4", "model.depth=2"), tiny_net, 2, 32, 150),
+)
+
+
+def ours(size: Size, root: Path, folder: str) -> None:
+    """The command that a user types; only its length is limited."""
+    limits = [f"trainer.limit_train={size.steps}", "trainer.limit_val=1", "trainer.limit_test=0", "epochs=1"]
+    words = [*size.words, f"batch_size={size.batch}", f"crop={size.side}", f"output_dir={folder}", *limits]
+    clock = ["+callbacks.clock._target_=clock.Clock", "--allow", "clock"]
+    if segtrain(["train", "data=folder", f"data.root={root}", "loss=dice_bce", *words, *clock]) != 0:
+        raise SystemExit("segtrain has failed")
+
+
+def ceiling(size: Size, device: torch.device) -> None:
+    """The arithmetic of a step and nothing else."""
+    half = choose_precision("auto", choose_accelerator("auto")) == "bf16-mixed"
+    image = torch.randint(0, 256, (size.batch, 3, size.side, size.side), dtype=torch.uint8, device=device)
+    image = image.contiguous(memory_format=torch.channels_last)
+    mask = torch.randint(0, 2, (size.batch, size.side, size.side), device=device)
+    arch = ("plain_unet",) if size.net is tiny_net else ("unet", "resnet34")
+    more = {"width": 4, "depth": 2} if size.net is tiny_net else {}
+    net = build_model(BINARY, 3, [0.5] * 3, [0.25] * 3, *arch, **more).to(device, memory_format=torch.channels_last)
+    bce, dice = build_loss("bce", BINARY), build_loss("dice", BINARY)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
+    for _ in range(size.steps):
+        with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
+            logits = net(image)
+        loss = bce(logits.float(), mask) + dice(logits.float(), mask)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        note()
+
+
+class PlainLoss(nn.Module):
+    """Dice and BCE as one would take them from the library."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dice = smp.losses.DiceLoss("binary")
+
+    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Their sum."""
+        truth = (mask == 1)[:, None].float()
+        sum_: Tensor = self.dice(logits, truth) + nn.functional.binary_cross_entropy_with_logits(logits, truth)
+        return sum_
+
+
+def loader(size: Size, root: Path) -> DataLoader[Any]:
+    """Of crops, normalized on the host."""
+    images = sorted((root / "images" / "train").iterdir())
+    pairs = [(path, root / "masks" / "train" / f"{path.stem}.png") for path in images]
+    return DataLoader(PlainData(pairs, True, size.side), size.batch, shuffle=True, drop_last=True)
+
+
+def endless(batches: DataLoader[Any]) -> Iterator[Any]:
+    """Epoch after epoch."""
+    while True:
+        yield from batches
+
+
+def plain(size: Size, root: Path, device: torch.device) -> None:
+    """A loop as in a tutorial."""
+    net, loss_of = size.net().to(device), PlainLoss()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
+    for image, mask in itertools.islice(endless(loader(size, root)), size.steps):
+        loss = loss_of(net(image.to(device)), mask.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        note()
+
+
+class Usual(LightningModule):
+    """What many LightningModules look like."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.net, self.loss, self.iou = size.net(), PlainLoss(), BinaryJaccardIndex(ignore_index=255)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Loss and IoU of a batch, logged."""
+        image, mask = batch
+        logits = self.net(image)
+        loss: Tensor = self.loss(logits, mask)
+        self.iou(logits[:, 0], mask)
+        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True)
+        self.log("train/iou", self.iou, on_step=False, on_epoch=True)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """As the plain loop."""
+        return torch.optim.AdamW(self.parameters(), lr=1e-3)
+
+
+def usual(size: Size, root: Path, folder: str) -> None:
+    """A Trainer with a logger and a bar."""
+    trainer = Trainer(
+        max_steps=size.steps,
+        logger=TensorBoardLogger(folder),
+        callbacks=[Clock()],
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    trainer.fit(Usual(size), loader(size, root))
+
+
+def seconds_per_step(block: Callable[[], None]) -> float:
+    """Of a block, behind its first steps."""
+    ends.clear()
+    block()
+    steps = [after - before for before, after in itertools.pairwise(ends)][WARM_UP:]
+    return statistics.median(steps)
+
+
+def measured(size: Size, root: Path, rounds: int) -> list[list[str]]:
+    """A row for each way to train."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    taken: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        blocks = {
+            "segtrain": partial(ours, size, root, folder),
+            "ceiling": partial(ceiling, size, device),
+            "plain loop": partial(plain, size, root, device),
+            "Lightning": partial(usual, size, root, folder),
+        }
+        for turn in range(rounds):
+            for name in list(blocks)[:: 1 - 2 * (turn % 2)]:
+                taken.setdefault(name, []).append(seconds_per_step(blocks[name]))
+    rows = []
+    for name in blocks:
+        pairs = zip(taken[name], taken["segtrain"], strict=True)
+        ratio = statistics.median(other / own for other, own in pairs)
+        median = statistics.median(taken[name])
+        rows.append([f"{size.name}: {name}", f"{size.batch / median:.1f}", f"{1e3 * median:.2f}", f"{ratio:.2f}"])
+    return rows
+
+
+def main() -> None:
+    """Print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", help="the beginning of a size's name")
+    parser.add_argument("--print-only", action="store_true")
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    chosen = [size for size in SIZES if size.name.startswith(given.only or "")]
+    rows = [row for size in chosen for row in measured(size, given.root, given.rounds)]
+    table = markdown(["", "images a second", "step, ms", "segtrain is faster by"], rows)
+    print(table)
+    if not given.print_only:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        text = INTRODUCTION.format(rounds=given.rounds)
+        write_section("train", f"{text}\n\n{setting(PACKAGES, COMMAND, device)}\n\n{table}")
+
+
+if __name__ == "__main__":
+    main()

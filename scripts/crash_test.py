@@ -44,7 +44,7 @@ VARIANTS = (
     ["mix=mixup", "optim.schedule=plateau", "optim.patience=0"],
     ["trainer.accumulate=2", "batch_size=2", "num_workers=2"],
     ["trainer.precision=bf16-mixed", "optim.schedule=onecycle"],
-    ["aug=randaugment", "loss=dice_boundary", "optim=sgd"],
+    ["aug=randaugment", "loss=dice_boundary", "optim=sgd", "ema=.9"],
     ["task=multiclass", "data.oversample=.5", "data.repeat=1", "crop=16", "num_workers=1"],
 )
 SAVING = ("every_steps=1", "every_steps=3", "every_minutes=.002", "every_steps=null")
@@ -171,7 +171,8 @@ def differences(one: Run, other: Run) -> list[str]:
 def _tensors(checkpoint: dict[str, Any]) -> dict[str, Any]:
     optimizer = checkpoint["optimizer_states"][0]["state"]
     moments = {f"{index}.{key}": value for index, state in optimizer.items() for key, value in state.items()}
-    return {**checkpoint["state_dict"], **moments}
+    behind = {f"current.{key}": value for key, value in checkpoint.get("current_model_state", {}).items()}
+    return {**checkpoint["state_dict"], **behind, **moments}
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -168,7 +168,7 @@ def _trainer(
     resume: Resume | None = None,
     started: float = 0.0,
 ) -> tuple[Trainer, cb.Speed]:
-    checkpoints, speed = folder / "checkpoints", cb.Speed(started)
+    checkpoints, speed = folder / "checkpoints", cb.Speed(started, log.info, config.data.get("cache"))
     extra = {name: node for name, node in config.callbacks.items() if name != "pictures"}
     shown = config.callbacks.get("pictures")  # ~callbacks.pictures removes them
     last = cb.KeepLast(checkpoints, config.checkpoint.every_steps, config.checkpoint.every_minutes)

@@ -170,6 +170,7 @@ def test_wrong_words(run: Run, tmp_path: Path, words: list[str], part: str, caps
     assert part in capsys.readouterr().err
 
 
+@pytest.mark.slow  # tests/test_train.py and tests/faults/test_ranks.py have two processes too
 def test_two_processes_write_one_table(run: Run, tmp_path: Path) -> None:
     cut = ["tile=32", "tile_margin=0"]  # two images of four
     alone = evaluate(run, tmp_path / "alone", *cut)

@@ -20,7 +20,8 @@ LONG = [f"data.train={2 * EPOCH}", "batch_size=1", "epochs=1000", "optim.schedul
 RANKS = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "num_workers=0"]
 
 
-@pytest.mark.parametrize("whom", ["the first process", pytest.param("all processes", marks=pytest.mark.slow)])
+@pytest.mark.slow  # tests/faults/test_ranks.py has it with processes that the test starts
+@pytest.mark.parametrize("whom", ["the first process", "all processes"])
 def test_sigterm_ends_all_processes_at_one_step(tmp_path: Path, whom: str) -> None:
     words = [*tiny.SYNTHETIC, *tiny.FAST, *LONG, *RANKS, f"output_dir={tmp_path}"]
     process = subprocess.Popen(

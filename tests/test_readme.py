@@ -68,7 +68,12 @@ def own_loss() -> str:
     return str(code)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+LONG = ("augmentation.md", "data.md", "losses.md")  # half a minute each
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, marks=pytest.mark.slow) if p.name in LONG else p for p in PAGES], ids=lambda p: str(p.name)
+)
 def test_every_command_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(processes, "examine_processes", lambda *_: [])  # seconds for each; tests/contract has it

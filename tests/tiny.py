@@ -94,10 +94,15 @@ def global_step(run: Run) -> int:
 TIMED = ("perf/", "_step")  # columns of metrics.csv that depend on the clock
 
 
+def table(run: Run) -> list[dict[str, str]]:
+    """The rows of metrics.csv."""
+    with (run.folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def curves(run: Run) -> list[dict[str, str]]:
     """The rows of metrics.csv that a resume must reproduce."""
-    with (run.folder / "metrics.csv").open(newline="") as file:
-        return [{k: v for k, v in row.items() if not k.startswith(TIMED)} for row in csv.DictReader(file)]
+    return [{k: v for k, v in row.items() if not k.startswith(TIMED)} for row in table(run)]
 
 
 def differing(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[str]:

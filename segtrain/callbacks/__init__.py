@@ -7,6 +7,7 @@ from segtrain.callbacks.guards import NonFiniteGuard
 from segtrain.callbacks.images import ImageTable
 from segtrain.callbacks.perf import Speed
 from segtrain.callbacks.pictures import Pictures
+from segtrain.callbacks.profiling import StepProfile
 from segtrain.callbacks.progress import StepBar
 from segtrain.callbacks.report import EpochReport
 from segtrain.callbacks.seeding import StepSeeds
@@ -26,6 +27,7 @@ __all__ = [
     "Pictures",
     "Speed",
     "StepBar",
+    "StepProfile",
     "StepSeeds",
     "StopSignal",
 ]

@@ -1,27 +1,41 @@
-"""Speed of the training loop: images per second, and the share of the time spent waiting for data."""
+"""Speed of the training loop: images per second, the share of the time that waits for data, memory, what limits it."""
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from segtrain.loading import usable_cores
+
+NO_CACHE = "none"
+WAITS = 0.15  # share of the time from which on waiting is what to change
+ROOM = 0.5  # share of a GPU's memory
 
 
 class Speed(Callback):
-    """Logs perf/images_per_s and perf/data_wait (in [0, 1]) of each epoch's training part.
+    """Logs perf/images_per_s, perf/data_wait (in [0, 1]) of each epoch's training part, and perf/memory_gib, its peak.
+
+    Once, behind the first epoch that is as the others will be, it says what takes the time and what would change that.
 
     Its sums are kept in checkpoints: a run that was continued counts all sessions, each up to what is continued.
 
     Args:
         started: when this session began, by time.perf_counter().
+        say: prints a line.
+        cache: "none", or where decoded images are kept: the first epoch then fills it, and is not as the others.
 
     Attributes:
         images: trained on, all processes together.
         seconds: spent training, without validation.
     """
 
-    def __init__(self, started: float) -> None:
+    def __init__(self, started: float, say: Callable[[str], None], cache: str | None = None) -> None:
+        self.say, self.cache, self._epochs = say, cache or NO_CACHE, 0
         self.images, self.seconds, self.epoch_seconds = 0, 0.0, 1e-9
         self._session = started
         self._begin_epoch()
@@ -80,4 +94,56 @@ class Speed(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the epoch's figures."""
         pl_module.log("perf/images_per_s", self._rate, logger=False)
-        pl_module.log("perf/data_wait", self._waited / self.epoch_seconds, logger=False)
+        waited, memory = self._waited / self.epoch_seconds, peak_memory(pl_module.device)
+        pl_module.log("perf/data_wait", waited, logger=False)
+        if memory is not None:
+            pl_module.log("perf/memory_gib", memory, logger=False)
+        self._epochs += 1
+        if self._epochs == (1 if self.cache == NO_CACHE else 2):
+            workers = int(getattr(getattr(trainer, "datamodule", None), "workers", 0))
+            free = None if memory is None else free_share(pl_module.device, memory)
+            self.say(f"speed  {self._rate:.3g} images a second; " + bottleneck(waited, workers, self.cache, free))
+
+
+def bottleneck(waited: float, workers: int, cache: str, free: float | None) -> str:
+    """What takes the time, and what to change.
+
+    Args:
+        waited: share of the time spent waiting for data, in [0, 1].
+        workers: loading processes.
+        cache: where decoded images are kept, or "none".
+        free: share of a GPU's memory that was never used; None on a CPU.
+    """
+    said = f"{waited:.0%} of the time went into waiting for data"
+    if waited < WAITS:
+        room = free is not None and free > ROOM
+        return f"{said}: the net takes it" + (
+            f", and {free:.0%} of its memory is free for a larger batch_size" if room else ""
+        )
+    remedies = ["data.cache=ram"] if cache == NO_CACHE else []
+    more = 2 * max(workers, 1)
+    remedies += [f"num_workers={more}"] if free is not None and more < usable_cores() else []
+    return f"{said}: try {' or '.join([*remedies, 'an aug with fewer ops'])}"
+
+
+def peak_memory(device: torch.device) -> float | None:
+    """GiB that the device held at most (a CPU: this process), where that can be known."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device)) / 2**30
+    if device.type != "cpu" or not sys.platform.startswith("linux"):
+        return None
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def free_share(device: torch.device, used: float) -> float | None:
+    """Share of a GPU's memory beyond what was used; None for others.
+
+    Args:
+        device: of the training.
+        used: GiB.
+    """
+    if device.type != "cuda":
+        return None
+    return 1 - used * 2**30 / float(torch.cuda.get_device_properties(device).total_memory)

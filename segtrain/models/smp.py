@@ -22,6 +22,7 @@ from torch import nn
 
 from segtrain import checks
 from segtrain.errors import UserError
+from segtrain.models.bundled import LITE0, load_lite0
 
 # our name -> the library's class; names alone, since the library takes seconds to import
 ARCHITECTURES = {
@@ -56,7 +57,8 @@ def smp_net(
     Args:
         arch: a key of ARCHITECTURES.
         encoder: name of the encoder.
-        encoder_weights: None (random), "imagenet" (needs a network once), or the path of a state dict.
+        encoder_weights: None (random), "imagenet" (needs a network once), "lite0" (see bundled.py), or the path of a
+            state dict.
         in_channels: channels of the image.
         out_channels: channels of the logits.
         **params: further arguments of the library's class, such as decoder_channels.
@@ -69,7 +71,10 @@ def smp_net(
     """
     construct = partial(_construct, arch, encoder, in_channels=in_channels, classes=out_channels, params=params)
     statistics: Statistics | None = None
-    if encoder_weights == "imagenet":
+    if encoder_weights == LITE0:
+        net = construct(None)
+        statistics = load_lite0(net, encoder, in_channels)
+    elif encoder_weights == "imagenet":
         net, statistics = _pretrained(encoder, partial(construct, "imagenet"))
     else:
         net = construct(None)

@@ -58,6 +58,7 @@ def test_a_right_loss_passes_and_its_properties_are_told_apart(capsys: pytest.Ca
     assert shown.rstrip().endswith("all 19 promises are kept")
 
 
+@pytest.mark.slow
 def test_a_registered_loss_with_parameters(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["test-loss", "dice", "sync=true", "smooth=.5", "reduce=batch", "modes=[binary, multiclass]"]) == 0
     shown = capsys.readouterr().out
@@ -116,6 +117,7 @@ def test_weights_of_a_term_are_those_of_the_examples_classes() -> None:
     assert_close(torch.tensor(derived["class_weights"]) * shares, torch.full((4,), derived["class_weights"][0] * 0.6))
 
 
+@pytest.mark.slow
 def test_a_combination_and_what_its_terms_excuse(capsys: pytest.CaptureFixture[str]) -> None:
     """boundary alone has a weight, so that the excuse is needed; both processes build the combination too."""
     words = ["test-loss", "dice_boundary", "weights.dice=0", "weights.ce=0", "modes=binary"]
@@ -151,6 +153,7 @@ def test_what_a_loss_does_not_promise_is_no_failure(capsys: pytest.CaptureFixtur
     assert "perfect is 0: not promised, with label smoothing" in shown
 
 
+@pytest.mark.slow
 def test_a_mode_in_which_a_loss_is_not_offered_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

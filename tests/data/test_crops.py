@@ -252,7 +252,10 @@ def test_a_pixel_at_the_edge_would_be_missed(monkeypatch: pytest.MonkeyPatch) ->
     [
         lambda epoch, index: crops.Crop(0, 0, index % 3 == 0),  # the same images in each epoch
         lambda epoch, index: drawn_by_key(0, index),  # the epoch is forgotten
-        lambda epoch, index: crops.Crop(0, 0, drawn_by_key(epoch, index).forced or index % 12 == epoch % 12),
+        pytest.param(
+            lambda epoch, index: crops.Crop(0, 0, drawn_by_key(epoch, index).forced or index % 12 == epoch % 12),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["by index", "without epoch", "some more"],
 )

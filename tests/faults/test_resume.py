@@ -45,7 +45,10 @@ VARIANTS = {
     "workers": ["num_workers=2", "mix=copy_paste"],
 }
 # run by hand: they differ from others in what a hash of the step decides, or in a formula of the step alone
-ALIKE = ("aug=randaugment", "aug=trivialaugment", "aug=heavy", "schedule=constant", "schedule=poly", "optim=adamw")
+ALIKE = (
+    *("aug=randaugment", "aug=trivialaugment", "aug=autoaugment", "schedule=constant", "schedule=poly", "optim=adamw"),
+    *("aug=heavy", "mix=cutmix", "mix=mosaic", "mix=classmix", "accumulate", "ema"),
+)
 GOES_ON = ["~callbacks.stop", "--allow", "tests"]  # without what has stopped it
 Change = Callable[[dict[str, Any]], None]
 

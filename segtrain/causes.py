@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from segtrain.errors import UserError
-from segtrain.signals import Stopped
+from segtrain.signals import interruption
 
 MEMORY = re.compile(r"out of memory|can't allocate memory|Cannot allocate memory|CUBLAS_STATUS_ALLOC_FAILED", re.I)
 KILLED = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: (\w+)|exited unexpectedly)")
@@ -39,18 +39,11 @@ def failures_in_words(trainer: Trainer, doing: str) -> Iterator[None]:
         yield
     except BaseException as error:
         _end_other_processes(trainer, before)
-        if (stopped := _stopped(error)) is not None:
+        if (stopped := interruption(error)) is not None:
             raise stopped from None
         if isinstance(error, Exception) and (sentence := explain(error, doing, trainer.global_step)):
             raise UserError(sentence) from error
         raise
-
-
-def _stopped(error: BaseException | None) -> Stopped | None:
-    """The signal that an error comes from: Lightning's clean-up may stumble over what it interrupts."""
-    while error is not None and not isinstance(error, Stopped):
-        error = error.__context__
-    return error
 
 
 def _end_other_processes(trainer: Trainer, before: Sequence[BaseProcess]) -> None:

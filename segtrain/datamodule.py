@@ -16,7 +16,7 @@ from segtrain.data.datasets import Transform
 from segtrain.data.plan import EpochPlan, plan_training
 from segtrain.data.training import drops_last, training_order, training_set
 from segtrain.errors import UserError
-from segtrain.loading import Watched, choose_workers, start_worker, usable_cores
+from segtrain.loading import Loader, Watched, choose_workers, start_worker, usable_cores
 from segtrain.mixed import make_bank, mix_step
 from segtrain.mixing import Mixing
 from segtrain.mixing.bank import Bank
@@ -87,7 +87,7 @@ class SegmentationDataModule(LightningDataModule):
         sampler.start_at(*self._position())
         drop_last = drops_last(sampler, self.batch_size)
         loading = self._loading(self.workers)
-        return DataLoader(self._watched(dataset), self.batch_size, sampler=sampler, drop_last=drop_last, **loading)
+        return Loader(self._watched(dataset), self.batch_size, sampler=sampler, drop_last=drop_last, **loading)
 
     def tune(self) -> str:
         """With num_workers=auto, choose the number of loading processes; what was chosen and why, or nothing."""
@@ -104,7 +104,7 @@ class SegmentationDataModule(LightningDataModule):
         sampler = ResumableSampler(self.plan.length, derive(self.seed, "trial", workers))
         loading = {**self._loading(workers), "persistent_workers": False}
         while True:
-            yield from DataLoader(dataset, self.batch_size, sampler=sampler, **loading)
+            yield from Loader(dataset, self.batch_size, sampler=sampler, **loading)
 
     def train_batches(self) -> int:
         """Batches of an epoch, of each process; an incomplete one, whose images would weigh more, is left out."""
@@ -141,7 +141,7 @@ class SegmentationDataModule(LightningDataModule):
     def _evaluation(self, split: str) -> DataLoader[Any]:
         dataset = EvaluationDataset(self.source.splits[split], self.source.task.ignore_index)
         batches = EvaluationBatches(dataset.examples.sizes, self.pixels, *self._ranks(), self.tiling)
-        return DataLoader(self._watched(dataset), batch_sampler=batches, **self._loading(min(self.workers, 2)))
+        return Loader(self._watched(dataset), batch_sampler=batches, **self._loading(min(self.workers, 2)))
 
     def _watched(self, dataset: Any) -> Any:
         return Watched(dataset, self.timeout) if self.workers else dataset

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
-from segtrain.signals import ignore_signals
+from segtrain.signals import held_back, ignore_signals
 
 MOST = 8  # loading processes: beyond that the main process, which collects the batches, is the limit
 SECONDS = 0.7  # of each trial, after its first batch
@@ -67,6 +67,14 @@ def choose_workers(load: Load, cores: int, rate: Rate = batches_per_second) -> t
         best = number
     tried = ", ".join(f"{speed:.3g} with {number}" for number, speed in speeds.items())
     return best, f"{best} loading processes (batches a second: {tried})"
+
+
+class Loader(DataLoader[Any]):
+    """torch's, but no signal to the whole group ends a loading process, not even while it starts."""
+
+    def __iter__(self) -> Any:
+        with held_back():  # torch gives each process a handler that ends it, before start_worker is called
+            return super().__iter__()
 
 
 class Watched(Dataset[Any]):

@@ -38,7 +38,7 @@ from segtrain.runs import (
     write_text,
 )
 from segtrain.secrets import masked_command, masked_words
-from segtrain.signals import Signals, Stopped, listening
+from segtrain.signals import Signals, Stopped, interruption, listening
 
 FOLDER, CHECKPOINT = "SEGTRAIN_RUN_FOLDER", "SEGTRAIN_RUN_CHECKPOINT"  # for the processes that Lightning starts
 DATA_PATHS = ("data.root", "data.split_file", "data.exclude", "aug.references")
@@ -210,18 +210,20 @@ def _written(folder: Path, resume: Resume | None, request: Request, parts: Parts
         with one_error_of_the_writer():
             yield
         set_status(folder, "done")
-    except Exception:
+    except BaseException as error:
+        asked = interruption(error)
+        failed = asked is None and isinstance(error, Exception)
         with suppress(OSError):  # a disk that is full; nobody holds the lock any more, so it is not taken for alive
-            set_status(folder, "failed")
-        raise
-    except BaseException as error:  # a signal, or what Lightning makes of ctrl-c
-        with suppress(OSError):
-            set_status(folder, "stopped")
-        how = f"{error}" if isinstance(error, Stopped) else "interrupted"
+            set_status(folder, "failed" if failed else "stopped")
+        if failed:
+            raise
+        how = f"{asked}" if isinstance(asked, Stopped) else "interrupted"
         goes_on = Run(folder).last.is_file()
         log.warning(f"{how}; " + (f"resume={folder} goes on" if goes_on else "nothing was saved yet: begin anew"))
-        if isinstance(error, Stopped):
-            error.told = True
+        if isinstance(asked, Stopped):
+            asked.told = True
+        if asked is not None and asked is not error:
+            raise asked from None
         raise
     finally:
         log.removeHandler(handler)

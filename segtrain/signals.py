@@ -31,6 +31,13 @@ class Stopped(BaseException):
         self.told = False  # whether the user knows, and how to go on
 
 
+def interruption(error: BaseException | None) -> Stopped | KeyboardInterrupt | None:
+    """What asked to end, behind an error: code that a signal meets may stumble when it cleans up, and say that."""
+    while error is not None and not isinstance(error, (Stopped, KeyboardInterrupt)):
+        error = error.__context__
+    return error
+
+
 class Signals:
     """Listens to the signals that ask to end.
 
@@ -107,7 +114,22 @@ def listening() -> Iterator[Signals]:
         signals.remove()
 
 
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Let signals wait until the end of the block, and in processes that are forked in it until `ignore_signals`."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def ignore_signals() -> None:
     """In a loading process: a signal to the whole group is for the training process, which still needs batches."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # what was held back is gone

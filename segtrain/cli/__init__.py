@@ -13,7 +13,7 @@ from segtrain import __version__
 from segtrain.checks import did_you_mean
 from segtrain.errors import UserError, shown
 from segtrain.secrets import hidden, remember
-from segtrain.signals import Stopped
+from segtrain.signals import Stopped, interruption
 
 # command -> (module, function, one line for the help); a function takes Arguments
 COMMANDS = {
@@ -82,35 +82,31 @@ def main(argv: list[str] | None = None) -> int:
         code = _dispatch(words)
         sys.stdout.flush()
         return code
-    except UserError as error:
-        if traceback:
+    except BaseException as error:
+        asked = interruption(error)
+        if asked is None and (traceback or not isinstance(error, Exception)) and not isinstance(error, BrokenPipeError):
             raise
-        print(f"error: {shown(hidden(str(error)))}", file=sys.stderr)
-        return 1
-    except Stopped as stopped:
-        if not stopped.told:
-            print(stopped, file=sys.stderr)
-        return stopped.code
-    except KeyboardInterrupt:
-        return _interrupted()
-    except SystemExit as error:  # what Lightning makes of an interrupt
-        if isinstance(error.__context__, KeyboardInterrupt):
-            return _interrupted()
-        raise
-    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        return _ended(error, asked)
+
+
+def _ended(error: BaseException, asked: Stopped | KeyboardInterrupt | None) -> int:
+    """Say why, where nobody has; the exit code."""
+    if isinstance(asked, Stopped):
+        if not asked.told:
+            print(asked, file=sys.stderr)
+        return asked.code
+    if asked is not None:  # or what Lightning makes of it
+        print("interrupted", file=sys.stderr)
+        return 130
+    if isinstance(error, BrokenPipeError):  # the reader of our output has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
         return 1
-    except Exception as error:
-        if traceback:
-            raise
-        message = shown(" ".join(hidden(str(error)).split())[:500])
-        print(f"error: {type(error).__name__}: {message} (--traceback shows where)", file=sys.stderr)
+    if isinstance(error, UserError):
+        print(f"error: {shown(hidden(str(error)))}", file=sys.stderr)
         return 1
-
-
-def _interrupted() -> int:
-    print("interrupted", file=sys.stderr)
-    return 130
+    message = shown(" ".join(hidden(str(error)).split())[:500])
+    print(f"error: {type(error).__name__}: {message} (--traceback shows where)", file=sys.stderr)
+    return 1
 
 
 def _dispatch(words: list[str]) -> int:

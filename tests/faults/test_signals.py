@@ -119,6 +119,51 @@ def test_term_to_the_group_with_workers(tmp_path: Path, whole: Run, place: str, 
     goes_on_as(whole, run)
 
 
+def signal_workers_that_start() -> None:
+    """Each gets a SIGTERM where torch has made it end at one, before it could be told to ignore it."""
+    from torch.utils.data._utils import signal_handling
+
+    begin = signal_handling._set_worker_signal_handlers
+
+    def beginning() -> None:
+        begin()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal_handling._set_worker_signal_handlers = beginning
+
+
+@pytest.mark.fault(
+    "Signals", "SIGTERM to the group, while workers start", "the workers start; trains on until it has saved"
+)
+def test_term_to_workers_that_start(tmp_path: Path, whole: Run) -> None:
+    child = Child(["train", *WORDS, "output_dir=out", "num_workers=2"], tmp_path, signal_workers_that_start)
+    assert child.ended() == 0, child.err
+    run = Run(tiny.find_latest(tmp_path / "out"))
+    assert tiny.differing(tiny.weights(whole), tiny.weights(run)) == []
+
+
+def stumble_over_a_signal() -> None:
+    """What is interrupted raises an error of its own when it cleans up, as OmegaConf does."""
+    import segtrain.run
+
+    def stumbling(*_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            raise KeyError("flags")
+
+    segtrain.run._describe = stumbling  # type: ignore[assignment]
+
+
+@pytest.mark.fault("Signals", "SIGTERM in code that stumbles over it", "status stopped, exit 143, as without")
+def test_term_in_code_that_stumbles(tmp_path: Path) -> None:
+    child = Child(["train", *WORDS, "output_dir=out"], tmp_path, stumble_over_a_signal)
+    assert child.ended() == 143, child.err
+    assert Run(tiny.find_latest(tmp_path / "out")).status == "stopped"
+    assert "error" not in child.err
+    assert "stopped by SIGTERM; nothing was saved yet" in child.out
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 138), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 @pytest.mark.fault("Signals", "SIGUSR1, SIGHUP, first SIGINT", "as SIGTERM; exit 138, 129, 130")
 def test_usr1_hup_and_int(tmp_path: Path, whole: Run, number: signal.Signals, code: int) -> None:

@@ -33,11 +33,15 @@ from segtrain.signals import Signals
 from segtrain.task import Task
 from segtrain.trainer import Unprofiled, without_empty_hooks
 
-STEPS, WARM_UP, LOG_EVERY, DEPTH = 170, 20, 50, 2
+STEPS, WARM_UP, LOG_EVERY = 170, 20, 50
 TASK = Task("binary")
 PACKAGES, COMMAND = ("torch", "lightning"), "python scripts/bench_guards.py"
-# name -> width of the net, batch, side of a crop
-SIZES = {"width 4, 2 x 32 x 32": (4, 2, 32), "width 8, 2 x 48 x 48": (8, 2, 48)}
+# name -> width and depth of the net, batch, side of a crop
+SIZES = {
+    "width 4, depth 1, 1 x 32 x 32": (4, 1, 1, 32),
+    "width 4, depth 2, 2 x 32 x 32": (4, 2, 2, 32),
+    "width 8, depth 2, 2 x 48 x 48": (8, 2, 2, 48),
+}
 INTRODUCTION = """## Guards
 
 A training step with and without all guards (non-finite numbers, norm of the gradient, seeds of steps, signals, saves by
@@ -47,9 +51,9 @@ time), the plain U-Net, BCE, AdamW; medians of {rounds} pairs of blocks of {step
 class Plain(LightningModule):
     """A net that is trained, and nothing else."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, depth: int) -> None:
         super().__init__()
-        self.net = build_model(TASK, 3, [0.5] * 3, [0.25] * 3, "plain_unet", width=width, depth=DEPTH)
+        self.net = build_model(TASK, 3, [0.5] * 3, [0.25] * 3, "plain_unet", width=width, depth=depth)
         self.loss = build_loss("bce", TASK)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
@@ -102,7 +106,7 @@ def guards(folder: Path) -> list[Callback]:
     return [cb.StepSeeds(1), cb.NonFiniteGuard("log", LOG_EVERY), cb.StopSignal(last, Signals()), SavesByTime(last)]
 
 
-def seconds_per_step(around: list[Callback], width: int, batch: dict[str, Any]) -> float:
+def seconds_per_step(around: list[Callback], net: Plain, batch: dict[str, Any]) -> float:
     """Of one block."""
     clock = Clock()
     trainer = Trainer(
@@ -115,7 +119,7 @@ def seconds_per_step(around: list[Callback], width: int, batch: dict[str, Any]) 
         profiler=Unprofiled(),
         callbacks=without_empty_hooks([*around, clock]),
     )
-    trainer.fit(Plain(width), DataLoader([batch] * STEPS, batch_size=None))
+    trainer.fit(net, DataLoader([batch] * STEPS, batch_size=None))
     return clock.seconds()
 
 
@@ -130,13 +134,16 @@ def main() -> None:
     warnings.simplefilter("ignore")
     rows, device = [], "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as folder:
-        for name, (width, number, side) in SIZES.items():
+        for name, (width, depth, number, side) in SIZES.items():
             image = torch.randint(0, 256, (number, 3, side, side), dtype=torch.uint8)
             batch = {"image": image, "mask": torch.randint(0, 2, (number, side, side)), "id": ["x"] * number}
             pairs = []
             for turn in range(given.rounds):
                 sides = [("with", guards(Path(folder))), ("without", list[Callback]())]
-                taken = {key: seconds_per_step(around, width, batch) for key, around in sides[:: 1 - 2 * (turn % 2)]}
+                taken = {
+                    key: seconds_per_step(around, Plain(width, depth), batch)
+                    for key, around in sides[:: 1 - 2 * (turn % 2)]
+                }
                 pairs.append((taken["with"], taken["without"]))
             ratio = statistics.median(one / other for one, other in pairs)
             times = [statistics.median(each) * 1e3 for each in zip(*pairs, strict=True)]

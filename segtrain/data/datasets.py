@@ -62,13 +62,18 @@ class Changed(NamedTuple):
         image: [H, W, C].
         mask: [(K,) H, W].
         forced: whether its crop was placed around a pixel of a class.
-        ops: a few words on what was done, where the transform says so.
+        planned: what was done, where the transform says so.
     """
 
     image: Array
     mask: Array
     forced: bool
-    ops: Sequence[str] = ()
+    planned: PlannedChange | None = None
+
+    @property
+    def ops(self) -> Sequence[str]:
+        """A few words on what was done; only pictures ask for them."""
+        return () if self.planned is None else self.planned.ops
 
 
 class SegmentationDataset(Dataset[Sample]):
@@ -114,7 +119,7 @@ class SegmentationDataset(Dataset[Sample]):
                 window = self.crops.around(crop, planned.reach, self.examples.sizes[key.image])
                 corner = window.top - crop.top, window.left - crop.left
                 image, mask = self.examples.read(key.image, window)
-            return Changed(*planned(image, mask, corner), crop.forced, planned.ops)
+            return Changed(*planned(image, mask, corner), crop.forced, planned)
         image, mask, forced = self.read(key)
         if self.transform is not None:
             image, mask = self.transform(image, mask, seed)

@@ -29,7 +29,8 @@ LEAST, LEAST_OF_LETTERS = 4, 8  # characters of what is looked for in messages: 
 
 _PARTS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _VALUE = r"""(?P<value>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[\[{]|(?:\\.|[^,}\]\\])+?(?=\s*(?:[,}\]]|$)))"""
-_PAIR = re.compile(rf"(?P<name>[A-Za-z_][\w.-]*)['\"]?\s*:(?!//)\s*{_VALUE}")
+# a name is looked for where one begins, or a long word would be read once for each of its letters
+_PAIR = re.compile(rf"(?<![\w.-])(?P<name>[\w.-]+)['\"]?\s*:(?!//)\s*{_VALUE}")
 _USER = re.compile(r"(?<=://)(?P<value>[^\s/'\"]+)(?=@)")
 _QUERY = re.compile(r"[?&;](?P<name>[\w.-]+)=(?P<value>[^&\s'\"#,}\]]+)")
 _QUOTED_OR_BRACKET = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[\[{}\]]""")

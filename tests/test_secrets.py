@@ -127,6 +127,14 @@ def test_containers_lose_their_secrets_and_nothing_else() -> None:
     assert masked(masked(node)) == masked(node)
 
 
+@pytest.mark.parametrize(
+    "long", ["x" * 10**6, "x9" * 10**6, "token: " + " " * 10**6 + "y", "a:" * 10**5, "{a: " + "y " * 10**6]
+)
+def test_a_long_word_takes_no_longer_than_to_read_it(long: str) -> None:
+    """Once for each of its letters would be an hour."""
+    assert masked_word(f"key_of_nothing={long}") != ""
+
+
 def test_a_command_can_be_read_but_for_its_secrets() -> None:
     words = ["/home/me/bin/segtrain", "train", "+callbacks.x.token=abc", "name=my run"]
     assert masked_command(words) == f"segtrain train '+callbacks.x.token={MASK}' 'name=my run'"

@@ -82,6 +82,8 @@ def read(arguments: Arguments) -> Request:
         raise UserError(f"test-loss takes the loss first, without a key, then its parameters, as in {USAGE}")
     use_folder(arguments.config_dir)
     name, rest = words[0], [word for word in words[1:] if not word.startswith("modes=")]
+    if not name.isprintable():
+        raise UserError(f"{name!r} is no loss; write its name alone, as in {USAGE}")
     modes = _modes([word for word in words[1:] if word.startswith("modes=")])
     for word in rest:
         key = word.partition("=")[0]

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from segtrain import checks
+from segtrain.errors import UserError
 from segtrain.mixing.bank import Bank
 from segtrain.mixing.kinds import ClassMix, CutMix, MixUp, Mosaic
 from segtrain.mixing.pasting import CopyPaste
@@ -107,5 +108,8 @@ def build_mixing(
     known = inspect.signature(maker).parameters
     for key in params:
         checks.choice(f"mix={kind}: each parameter", key, ["p", "off_epochs", *(k for k in known if k not in GIVEN)])
+    for key, value, kind_of in (("task", task, Task), ("stats", stats, ClassStats)):
+        if value is not None and not isinstance(value, kind_of):
+            raise UserError(f"mix.{key} must be ${{{key}}}, what the data say; got {value!r}")
     given = {key: value for key, value in zip(GIVEN, (task, stats), strict=True) if key in known}
     return Mixing(maker(**given, **params), p, off_epochs)

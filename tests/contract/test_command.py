@@ -176,6 +176,7 @@ def test_a_mode_in_which_a_loss_is_not_offered_is_said(
         ([], ["test-loss takes the loss first", "my_pkg.MyLoss"]),
         (["loss=focal"], ["test-loss takes the loss first"]),
         (["focl"], ["focl is no loss", "did you mean focal?", "my_pkg.MyLoss"]),
+        (["*X\n\x01"], ["error: '*X\\n\\x01' is no loss; write its name alone"]),
         (["dice_ce", "weights.dic=2"], ["there is no term dic - did you mean dice?"]),
         (["dice_ce", "terms.focal.gamma=2"], ["there is no term focal", "+loss@loss.terms.focal=focal"]),
         (["dice_ce", "weights=3"], ["loss.weights must hold a value for each of dice, ce, got 3"]),

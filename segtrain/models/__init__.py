@@ -58,6 +58,9 @@ def build_model(
         UserError: unknown architecture, encoder or parameter, or weights that cannot be had.
     """
     checks.choice("model.arch", arch, MODELS)
+    for key, value in (("encoder", encoder), ("encoder_weights", encoder_weights)):
+        if value is not None and not isinstance(value, str):
+            raise UserError(f"model.{key} must be a text or null, got {value!r}")
     if arch == "plain_unet":
         _refuse_unknown(arch, params, inspect.signature(MODELS[arch]()).parameters)
         if encoder is not None or encoder_weights is not None:

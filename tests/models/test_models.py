@@ -52,6 +52,14 @@ def refused(message: str, arch: str = "unet", **params: Any) -> None:
 # ---- every architecture -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("key", ["encoder", "encoder_weights"])
+@pytest.mark.parametrize("value", [{"1": [2]}, ["resnet18"], 18])
+def test_an_encoder_is_named_by_a_text(key: str, value: Any) -> None:
+    given: dict[str, Any] = {"encoder": "resnet18", "encoder_weights": None, key: value}
+    with pytest.raises(UserError, match=rf"^model\.{key} must be a text or null, got "):
+        build_model(Task("binary"), 3, [0.5] * 3, [0.25] * 3, "unet", **given)
+
+
 def test_all_architectures_of_the_library_are_offered() -> None:
     theirs = {name: kind.__name__ for name, kind in library.MODEL_ARCHITECTURES_MAPPING.items()}
     assert theirs == smp.ARCHITECTURES

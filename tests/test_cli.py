@@ -60,7 +60,7 @@ def test_the_overview_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> 
         (["gamma=3", "loss=focal"], ["gamma=3", "did you mean loss.gamma?"]),
         (["gamma=3"], ["gamma belongs to loss=focal"]),
         (["epoch=3"], ["epoch=3", "did you mean epochs?"]),
-        (["encoder=resnet18"], ["encoder belongs to model=unet_resnet34"]),
+        (["encoder=resnet18"], ["encoder belongs to model=unet_lite0 and model=unet_resnet34"]),
         (["data.root=x"], ["the data that is chosen has no root; add data=folder (or another that has root: city"]),
         (["data.layout.masks=x", "data.root=y"], ["has no layout; add data=folder"]),
         (["data=folder", "data.root=x", "data.foreground=.1"], ["data.foreground=.1: ", "; add data=synthetic\n"]),

@@ -120,7 +120,7 @@ def test_tables_stand_in_the_runs_folder_by_split(run: Run) -> None:
     assert not [name for name in rows[0] if name.startswith(("hd95", "asd", "boundary"))]
 
 
-@pytest.mark.parametrize("mode", ["multiclass", "multilabel"])
+@pytest.mark.parametrize("mode", [pytest.param("multiclass", marks=pytest.mark.slow), "multilabel"])
 def test_several_classes(mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tiny.train(tmp_path, "epochs=1", f"task={mode}")
     capsys.readouterr()

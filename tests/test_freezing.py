@@ -84,7 +84,7 @@ def whole(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return tiny.train(tmp_path_factory.mktemp("whole"), *words, fast=FAST)
 
 
-@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("step", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
 def test_a_resume_is_exact_within_and_behind_the_frozen_epochs(
     tmp_path: Path, weights: Path, whole: Run, step: int
 ) -> None:
@@ -97,6 +97,7 @@ def test_a_resume_is_exact_within_and_behind_the_frozen_epochs(
     assert curves(whole) == curves(run)
 
 
+@pytest.mark.slow
 def test_two_processes_keep_it_too(tmp_path: Path, weights: Path) -> None:
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "num_workers=0"]
     words = [f"model.encoder_weights={weights}", "freeze_encoder=1", "epochs=1", *ranks, "trainer.sync_batchnorm=false"]

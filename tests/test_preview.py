@@ -131,11 +131,17 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[Sheet]:
 @pytest.mark.parametrize(
     ("words", "titles", "file"),
     [
-        (["aug=none,light,heavy"], ["aug=none", "aug=light", "aug=heavy"], "none,light,heavy"),
-        (
+        pytest.param(
+            ["aug=none,light,heavy"],
+            ["aug=none", "aug=light", "aug=heavy"],
+            "none,light,heavy",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             ["aug=none,light", "aug.train.affine.degrees=10,45"],
             ["aug=none", "aug=light aug.train.affine.degrees=10", "aug=light aug.train.affine.degrees=45"],
             "none,light",
+            marks=pytest.mark.slow,
         ),
         (
             ["aug=none,light,medium", "aug.train.hflip.p=1", "aug.train.gamma.p=0,1"],

@@ -51,6 +51,7 @@ def test_a_process_without_an_image_is_refused(tmp_path: Path, capsys: pytest.Ca
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_processes_started_by_torchrun_share_one_folder_and_continue_it(tmp_path: Path) -> None:
     code, out, err = ended(start(tmp_path, launcher=TORCHRUN))
     assert code == 0, err

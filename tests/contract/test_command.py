@@ -49,6 +49,7 @@ def test_a_mean_of_each_process_fails_with_a_counterexample(capsys: pytest.Captu
     assert shown.rstrip().endswith("1 of 20 promises is broken: two processes")
 
 
+@pytest.mark.slow
 def test_a_right_loss_passes_and_its_properties_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["test-loss", f"{OWN}.RightDice", "modes=binary"]) == 0
     shown = capsys.readouterr().out

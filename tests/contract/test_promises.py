@@ -234,6 +234,7 @@ def command(name: str) -> list[str]:
     return [sys.executable, "-c", WORK, name]
 
 
+@pytest.mark.slow
 def test_two_processes_that_wait_for_each_other_end() -> None:
     (verdict,) = examine_processes(command("LeavesTheOthersWaiting"), wrong.LeavesTheOthersWaiting, [MEAN], patience=5)
     assert verdict.must

@@ -143,6 +143,7 @@ def drawn_by_key(epoch: int, index: int) -> crops.Crop:
     return Crops((8, 8), IGNORE, 0.33, (1,)).choose(examples, index, derive(5, "crop", epoch, index, 0))
 
 
+@pytest.mark.slow
 def test_the_share_of_forced_crops_is_the_one_asked_for() -> None:
     check_forced_share(drawn_by_key)
 
@@ -251,7 +252,7 @@ def test_a_pixel_at_the_edge_would_be_missed(monkeypatch: pytest.MonkeyPatch) ->
     "wrong",
     [
         lambda epoch, index: crops.Crop(0, 0, index % 3 == 0),  # the same images in each epoch
-        lambda epoch, index: drawn_by_key(0, index),  # the epoch is forgotten
+        pytest.param(lambda epoch, index: drawn_by_key(0, index), marks=pytest.mark.slow),  # the epoch is forgotten
         pytest.param(
             lambda epoch, index: crops.Crop(0, 0, drawn_by_key(epoch, index).forced or index % 12 == epoch % 12),
             marks=pytest.mark.slow,

@@ -72,8 +72,10 @@ def test_a_constant_is_not_enlarged() -> None:
     "words",
     [
         ["loss=lovasz,dice,ce"],
-        ["loss=boundary,dice"],
-        ["loss=ce,dice", "loss.class_weights=inverse,null", "task=multiclass", "share=.03"],
+        pytest.param(["loss=boundary,dice"], marks=pytest.mark.slow),
+        pytest.param(
+            ["loss=ce,dice", "loss.class_weights=inverse,null", "task=multiclass", "share=.03"], marks=pytest.mark.slow
+        ),
         ["loss=focal,lovasz", "loss.alpha=.25,null", "task=multilabel"],
     ],
 )

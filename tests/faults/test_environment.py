@@ -107,6 +107,10 @@ def test_no_network(tmp_path: Path, whole: Run) -> None:
     assert child.ended() == 0, child.err
     same(whole, Run(tiny.find_latest(tmp_path / "out")))
     assert not (tmp_path / "tried_the_network").exists()
+
+
+@pytest.mark.slow
+def test_nothing_is_fetched_while_modules_are_loaded(tmp_path: Path) -> None:
     imports = (
         "from tests.faults.test_environment import offline; offline(); "
         "import segtrain.cli.training, segtrain.run, segmentation_models_pytorch, albumentations"

@@ -104,7 +104,11 @@ def test_a_metric_that_is_never_a_number(tmp_path: Path, capsys: pytest.CaptureF
     assert "was not a number in any epoch" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("loss", ["dice_ce", "focal", "lovasz", "tversky", "boundary", "ohem", "unified_focal"])
+@pytest.mark.parametrize(
+    "loss",
+    ["dice_ce", "lovasz", "ohem"]
+    + [pytest.param(name, marks=pytest.mark.slow) for name in ("focal", "tversky", "boundary", "unified_focal")],
+)
 @pytest.mark.parametrize("value", [0, 255])
 @pytest.mark.fault("Numbers", "batches without foreground, batches all ignored", "every loss and weight stays finite")
 def test_nothing_to_learn_from_in_a_batch(tmp_path: Path, value: int, loss: str) -> None:

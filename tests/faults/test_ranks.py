@@ -78,8 +78,10 @@ def test_one_raises(tmp_path: Path, rank: int) -> None:
     ("place", "at", "rank"),
     [
         ("step", 45, 1),
-        ("validation", 30, 0),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("step", 45, 0), ("validation", 30, 1))),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("step", 45, 0), ("validation", 30, 0), ("validation", 30, 1))
+        ),
         *(pytest.param("validation start", 1, rank, marks=pytest.mark.slow) for rank in (0, 1)),
     ],
 )

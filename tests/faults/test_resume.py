@@ -47,7 +47,8 @@ VARIANTS = {
 # run by hand: they differ from others in what a hash of the step decides, or in a formula of the step alone
 ALIKE = (
     *("aug=randaugment", "aug=trivialaugment", "aug=autoaugment", "schedule=constant", "schedule=poly", "optim=adamw"),
-    *("aug=heavy", "mix=cutmix", "mix=mosaic", "mix=classmix", "accumulate", "ema"),
+    *("aug=heavy", "mix=cutmix", "mix=mosaic", "mix=classmix", "accumulate", "ema", "clip", "schedule=cosine"),
+    *("schedule=onecycle", "optim=sgd"),
 )
 GOES_ON = ["~callbacks.stop", "--allow", "tests"]  # without what has stopped it
 Change = Callable[[dict[str, Any]], None]

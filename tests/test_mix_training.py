@@ -65,6 +65,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int | str, ...]]:
     return seen
 
 
+@pytest.mark.slow  # tests/faults/test_resume.py has it for the kinds that differ
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_training_goes_on_in_the_middle_of_an_epoch_as_if_nothing_had_happened(
     tmp_path: Path, kind: str, keys: list[tuple[int | str, ...]]

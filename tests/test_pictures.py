@@ -56,7 +56,7 @@ def shown_images(run: Any) -> dict[str, list[int]]:
     return {tag: [event.step for event in events.Images(tag)] for tag in events.Tags()["images"]}
 
 
-@pytest.mark.parametrize("cache", ["ram", "none"])
+@pytest.mark.parametrize("cache", ["ram", pytest.param("none", marks=pytest.mark.slow)])
 def test_how_samples_are_made_is_shown_once_and_changes_nothing(tmp_path: Path, cache: str) -> None:
     root = tiny.make_folder(tmp_path / "data")
     words = [f"data.cache={cache}", "aug=heavy", "+aug.train.clahe={op: CLAHE, p: 1}", "checkpoint.every_steps=1"]

@@ -143,7 +143,7 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[Sheet]:
             "none,light",
             marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             ["aug=none,light,medium", "aug.train.hflip.p=1", "aug.train.gamma.p=0,1"],
             [
                 "aug=none",
@@ -152,6 +152,7 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[Sheet]:
                 "aug=medium aug.train.gamma.p=1",
             ],
             "none,light,medium",
+            marks=pytest.mark.slow,
         ),
         (["aug=light", "aug.train.hflip.p=0,1"], ["aug.train.hflip.p=0", "aug.train.hflip.p=1"], "light"),
         (["aug=light,light+noise"], ["aug=light", "aug=light+noise"], "light,light+noise"),

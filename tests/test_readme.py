@@ -68,7 +68,7 @@ def own_loss() -> str:
     return str(code)
 
 
-LONG = ("augmentation.md", "data.md", "losses.md")  # half a minute each
+LONG = ("augmentation.md", "data.md", "losses.md", "metrics.md", "own-loss.md", "reproduce.md")  # a minute together
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def test_a_run_that_was_continued_is_identical_too(tmp_path: Path, capsys: pytes
     assert "metrics.csv           3 epochs      3 epochs      yes" in said
 
 
+@pytest.mark.slow
 def test_weights_that_a_run_began_with_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = tiny.train(tmp_path)
     second = tiny.train(tmp_path, "init_from=latest", "seed=2")

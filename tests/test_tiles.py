@@ -109,7 +109,7 @@ def agree(one: Any, other: Any, key: str) -> None:
     assert one == (pytest.approx(other, rel=2e-5, abs=2e-6) if inexact and other else other), key
 
 
-@pytest.mark.parametrize("batch", [4, 100])
+@pytest.mark.parametrize("batch", [4, pytest.param(100, marks=pytest.mark.slow)])
 def test_scores_in_tiles_are_those_of_whole_images(run: tuple[Run, Path], tmp_path: Path, batch: int) -> None:
     run, _ = run
     for name, words in (("whole", WHOLE), ("cut", (*CUT, f"batch_size={batch}"))):

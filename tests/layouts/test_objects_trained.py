@@ -16,9 +16,14 @@ from tests.data.annotated import MAKERS, make_coco
     [
         (["data=coco"], "multiclass", {"background", "cat", "dog"}),
         (["data=coco", "task=multilabel"], "multilabel", {"cat", "dog"}),
-        (["data=coco", "data.layout.overlap=ignore", "data.classes={dog: hound}"], "binary", {"hound"}),
-        (["data=labelme", "data.layout.ignored=[cat]"], "binary", {"dog"}),
-        (["data=objects", "data.layout.touching=ignore"], "binary", {"object"}),
+        pytest.param(
+            ["data=coco", "data.layout.overlap=ignore", "data.classes={dog: hound}"],
+            "binary",
+            {"hound"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(["data=labelme", "data.layout.ignored=[cat]"], "binary", {"dog"}, marks=pytest.mark.slow),
+        pytest.param(["data=objects", "data.layout.touching=ignore"], "binary", {"object"}, marks=pytest.mark.slow),
         (["data=yolo", "task=multilabel"], "multilabel", {"cat", "dog"}),
     ],
 )

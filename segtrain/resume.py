@@ -11,7 +11,7 @@ from typing import Any
 from segtrain.checkpoint import KEY, load_checkpoint, understood
 from segtrain.errors import UserError
 from segtrain.lock import is_alive
-from segtrain.runs import LATEST, Run, find_latest, near, read_json, unfinished
+from segtrain.runs import LATEST, Run, find_latest, is_there, near, read_json, unfinished
 from segtrain.secrets import masked
 
 # May change when a run is continued: where it runs, how long, what it shows and keeps.
@@ -144,7 +144,7 @@ def resume_path(spec: str, output_dir: Path) -> Path:
         UserError: there is no such thing.
     """
     path = find_latest(output_dir) if spec == LATEST else Path(spec).expanduser().resolve()
-    if not path.exists():
+    if not is_there(path):
         raise UserError(
             f"resume={spec}: no such run folder or checkpoint; use latest, auto, a folder or a .ckpt file{near(path)}"
         )

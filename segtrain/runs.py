@@ -154,10 +154,10 @@ def find_run(spec: str, output_dir: Path) -> tuple[Path, Path]:
         UserError: there is no such run or it has no checkpoint.
     """
     path = find_latest(output_dir) if spec == LATEST else Path(spec).expanduser()
-    if path.is_file():
+    if is_there(path) and path.is_file():
         folder = path.resolve().parent
         return (folder.parent if folder.name == "checkpoints" else folder), path
-    if not path.is_dir():
+    if not is_there(path) or not path.is_dir():
         raise UserError(
             f"run={spec}: no such run folder or checkpoint; use latest, a folder or a .ckpt file{near(path)}"
         )
@@ -168,9 +168,18 @@ def find_run(spec: str, output_dir: Path) -> tuple[Path, Path]:
     raise UserError(f"run={spec}: {run.folder} has no checkpoint, it ended before its first epoch")
 
 
+def is_there(path: Path) -> bool:
+    """Whether it exists; a name that is too long for the system, for which Python raises an error, does not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def near(path: Path) -> str:
     """' - did you mean outputs/nuclei/...?' for what lies in the same folder under nearly the same name."""
-    known = [str(path.with_name(each.name)) for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    beside = path.parent.iterdir() if is_there(path.parent) and path.parent.is_dir() else ()
+    known = [str(path.with_name(each.name)) for each in beside]
     return did_you_mean(str(path), known)
 
 

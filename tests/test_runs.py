@@ -97,6 +97,8 @@ def test_runs_are_found_by_folder_file_and_word(tmp_path: Path) -> None:
     for spec, sentence in (
         (str(empty), "has no checkpoint"),
         ("nowhere", "no such run folder or checkpoint"),
+        ("x" * 5000, "no such run folder or checkpoint"),
+        (f"{'x' * 5000}/y", "no such run folder or checkpoint"),
         (f"{empty}s", f"did you mean {empty}\\?"),
     ):
         with pytest.raises(UserError, match=sentence):

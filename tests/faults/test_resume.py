@@ -209,7 +209,7 @@ def test_a_one_cycle_schedule_is_not_drawn_out(tmp_path: Path, capsys: pytest.Ca
     assert "epochs: 1 then, 2 now" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("spec", ["latest", "nowhere", "auto-matic"])
+@pytest.mark.parametrize("spec", ["latest", "nowhere", "auto-matic", "x" * 5000])
 @pytest.mark.fault("Resume", "no such run", "one sentence, exit 1")
 def test_nothing_to_resume_is_one_sentence(tmp_path: Path, spec: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", f"resume={spec}", f"output_dir={tmp_path}"]) == 1

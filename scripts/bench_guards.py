@@ -11,7 +11,6 @@ the median of those of neighbouring blocks.
 from __future__ import annotations
 
 import argparse
-import itertools
 import statistics
 import tempfile
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from clock import Clock, steps
 from lightning.pytorch import Callback, LightningModule, Trainer
 from measure import markdown, setting, write_section
 from torch import Tensor
@@ -65,28 +65,6 @@ class Plain(LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=1e-4, fused=True)
 
 
-class Clock(Callback):
-    """When each step ended: by the time of this process, or where a GPU is waited for by the clock."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Note it."""
-        if pl_module.device.type == "cuda":
-            torch.cuda.synchronize()
-            self.ends.append(time.perf_counter())
-        else:
-            self.ends.append(time.process_time())
-
-    def seconds(self) -> float:
-        """Of a step, behind the first few."""
-        steps = [after - before for before, after in itertools.pairwise(self.ends[WARM_UP:])]
-        return statistics.quantiles(steps, n=4)[0]
-
-
 class SavesByTime(Callback):
     """What KeepLast does at each step, without its saves at the end of an epoch."""
 
@@ -107,8 +85,8 @@ def guards(folder: Path) -> list[Callback]:
 
 
 def seconds_per_step(around: list[Callback], net: Plain, batch: dict[str, Any]) -> float:
-    """Of one block."""
-    clock = Clock()
+    """Of one block; on a CPU of this process alone."""
+    clock = Clock(time.perf_counter if torch.cuda.is_available() else time.process_time)
     trainer = Trainer(
         max_epochs=1,
         devices=1,
@@ -119,8 +97,8 @@ def seconds_per_step(around: list[Callback], net: Plain, batch: dict[str, Any]) 
         profiler=Unprofiled(),
         callbacks=without_empty_hooks([*around, clock]),
     )
-    trainer.fit(net, DataLoader([batch] * STEPS, batch_size=None))
-    return clock.seconds()
+    taken = steps(lambda: trainer.fit(net, DataLoader([batch] * STEPS, batch_size=None)), WARM_UP)
+    return statistics.quantiles(taken, n=4)[0]
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 from bench_data import PlainData
-from clock import Clock, ends, note
+from clock import Clock, note, steps
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from measure import markdown, setting, write_section
@@ -46,7 +46,7 @@ from segtrain.trainer import choose_accelerator, choose_precision
 EPOCH = 8  # steps of an epoch; the first, in which our cache is filled, does not count
 PACKAGES, COMMAND = (
     ("torch", "lightning", "segmentation_models_pytorch", "torchmetrics"),
-    "python scripts/bench_train.py",
+    "python scripts/bench_train.py FOLDER",
 )
 INTRODUCTION = """## Training
 
@@ -227,14 +227,6 @@ def usual(size: Size, root: Path, folder: str) -> None:
     trainer.fit(Usual(size), loader(size, root))
 
 
-def seconds_per_step(block: Callable[[], None]) -> float:
-    """Of a block, behind its first steps."""
-    ends.clear()
-    block()
-    steps = [after - before for before, after in itertools.pairwise(ends)][EPOCH:]
-    return statistics.median(steps)
-
-
 def measured(size: Size, root: Path, rounds: int) -> list[list[str]]:
     """A row for each way to train."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -252,7 +244,7 @@ def measured(size: Size, root: Path, rounds: int) -> list[list[str]]:
         }
         for turn in range(rounds):
             for name in list(blocks)[:: 1 - 2 * (turn % 2)]:
-                taken.setdefault(name, []).append(seconds_per_step(blocks[name]))
+                taken.setdefault(name, []).append(statistics.median(steps(blocks[name], EPOCH)))
     rows = []
     for name in blocks:
         pairs = zip(taken[name], taken["segtrain"], strict=True)

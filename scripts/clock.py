@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,16 +13,30 @@ from lightning.pytorch import Callback
 ends: list[float] = []
 
 
-def note() -> None:
+def note(now: Callable[[], float] = time.perf_counter) -> None:
     """The end of a step, of a GPU too."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    ends.append(time.perf_counter())
+    ends.append(now())
+
+
+def steps(block: Callable[[], object], skip: int) -> list[float]:
+    """Seconds of each step of a block, behind the first few."""
+    ends.clear()
+    block()
+    return [after - before for before, after in itertools.pairwise(ends)][skip:]
 
 
 class Clock(Callback):
-    """Notes when each training step ended."""
+    """Notes when each training step ended.
+
+    Args:
+        now: the time, in seconds; time.process_time counts that of this process alone.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self.now = now
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Behind all others."""
-        note()
+        note(self.now)

@@ -241,8 +241,7 @@ def check_encoder(parts: Parts) -> None:
                 f"freeze_encoder={config.freeze_encoder} would keep random weights; begin with trained ones by "
                 "model.encoder_weights= or init_from="
             )
-    if (factor := config.optim.get("encoder_factor", 1)) != 1:
-        require_encoder(net, f"optim.encoder_factor={factor:g}")
+    parts.module.optim.optimizer(net)  # refuses an encoder's own rate where there is none
 
 
 def check_tiles(source: DataSource, tiling: Tiling, max_pixels: int | None) -> None:

@@ -77,8 +77,13 @@ def flag(key: str, value: Any) -> bool:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """' - did you mean focal?' for the nearest known word, or nothing where none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" - did you mean {near[0]}?" if near else ""
+    near = nearest(word, known)
+    return "" if near is None else f" - did you mean {near}?"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is most like this one, if any is."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
 
 
 def _range(low: float, high: float, above: float) -> str:

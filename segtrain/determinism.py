@@ -10,54 +10,24 @@ import copy
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from segtrain.errors import UserError
 from segtrain.losses import Combo
 from segtrain.metrics import CalibrationProbe, SeenClasses, SegmentationMetrics
+from segtrain.process import WORKSPACE, restored
 from segtrain.task import Task
 
-WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # without it products of matrices on GPUs are not deterministic
-THREADS = "OMP_NUM_THREADS"  # Lightning sets it for strategies of several processes; sums then have other last bits
-VARIABLES = (WORKSPACE, THREADS, "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE")
 FIXED = ":4096:8"
 ALERT = re.compile(r"(\S+) does not have a deterministic implementation")
 IMAGES = 2
 IGNORED = 0.1
 
 Found = Mapping[str, Sequence[str]]
-
-
-def _is_group() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
-
-
-@contextmanager
-def restored() -> Iterator[None]:
-    """Leave torch as it was: what belongs to the process, the next run has its own of.
-
-    That is the choice of algorithms, the number of threads, and a group of processes that has this one alone.
-    """
-    enabled, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark, threads = torch.backends.cudnn.benchmark, torch.get_num_threads()
-    variables = {name: os.environ.get(name) for name in VARIABLES}
-    grouped = _is_group()
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(enabled, warn_only=warns)
-        torch.backends.cudnn.benchmark = benchmark
-        torch.set_num_threads(threads)
-        if _is_group() and not grouped and distributed.get_world_size() == 1:
-            distributed.destroy_process_group()
-        for name, value in variables.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def alerts(act: Callable[[], object]) -> list[str]:

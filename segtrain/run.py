@@ -26,11 +26,11 @@ from segtrain.callbacks.tensorboard import EventFile, describe_run, record_resul
 from segtrain.causes import failures_in_words
 from segtrain.checkpoint import KEY, load_checkpoint, load_net, understood
 from segtrain.console import listed, log, score_table, set_up_logging
-from segtrain.determinism import restored
 from segtrain.errors import UserError
 from segtrain.evaluation import output_folder, threshold_report, write_tables
 from segtrain.headline import closing, headline
 from segtrain.labels import check_labels
+from segtrain.process import restored
 from segtrain.record import config_hash, summarize
 from segtrain.resume import Resume, cannot_go_on, check_same
 from segtrain.runs import Run, find_run, read_run, write_json

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from segtrain.checks import did_you_mean
+from segtrain.checks import nearest
 from segtrain.errors import UserError
 
 LONGEST_NAME = 60  # characters of one folder's name
@@ -178,9 +178,11 @@ def is_there(path: Path) -> bool:
 
 def near(path: Path) -> str:
     """' - did you mean outputs/nuclei/...?' for what lies in the same folder under nearly the same name."""
-    beside = path.parent.iterdir() if is_there(path.parent) and path.parent.is_dir() else ()
-    known = [str(path.with_name(each.name)) for each in beside]
-    return did_you_mean(str(path), known)
+    try:
+        name = nearest(path.name, [each.name for each in path.parent.iterdir()])
+    except OSError:  # no such folder, or none that may be read
+        return ""
+    return "" if name is None else f" - did you mean {path.with_name(name)}?"
 
 
 def unfinished(output_dir: Path, config_hash: str) -> list[Path]:

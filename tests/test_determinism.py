@@ -11,21 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from segtrain.cli import main
-from segtrain.determinism import (
-    THREADS,
-    WORKSPACE,
-    alerts,
-    nondeterministic,
-    of_loss,
-    of_metrics,
-    of_net,
-    random_batch,
-    refuse,
-    restored,
-)
+from segtrain.determinism import alerts, nondeterministic, of_loss, of_metrics, of_net, random_batch, refuse
 from segtrain.errors import UserError
 from segtrain.losses import LOSSES, Combo, build_loss
 from segtrain.models import build_model
+from segtrain.process import THREADS, WORKSPACE, restored
 from segtrain.repro import weights_digest
 from segtrain.task import IGNORE, Task
 from tests import tiny

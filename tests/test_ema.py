@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +39,7 @@ class Watch(Callback):
 WATCH = ["+callbacks.watch._target_=tests.test_ema.Watch", "--allow", "tests"]
 
 
-@pytest.fixture(autouse=True)
-def _forgotten() -> Iterator[None]:
-    steps.clear()
-    yield
-    steps.clear()
+_forgotten = tiny.cleared(steps)
 
 
 def averaged(name: str, decay: float) -> torch.Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +42,7 @@ class Watch(Callback):
 WATCH = ["+callbacks.watch._target_=tests.test_freezing.Watch", "--allow", "tests"]
 
 
-@pytest.fixture(autouse=True)
-def _forgotten() -> Iterator[None]:
-    epochs.clear()
-    yield
-    epochs.clear()
+_forgotten = tiny.cleared(epochs)
 
 
 @pytest.fixture(scope="module")

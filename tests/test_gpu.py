@@ -33,12 +33,11 @@ class Waits(Callback):
 
 
 watched: list[int] = []
+_forgotten = tiny.cleared(watched, steps)
 
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    watched.clear()
-    steps.clear()
     yield
     torch.cuda.set_sync_debug_mode("default")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,7 @@ class Norms(Callback):
         norms.append(float(torch.nn.utils.get_total_norm(found)))
 
 
-@pytest.fixture(autouse=True)
-def _forgotten() -> Iterator[None]:
-    norms.clear()
-    yield
-    norms.clear()
+_forgotten = tiny.cleared(norms)
 
 
 @pytest.mark.parametrize("few", [guards.FEW, 0])

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "segtrain"
 # A module may import modules of lower layers and its own package; layer 1 packages never import each other.
 LAYERS = {
-    "errors": 0, "secrets": 0, "signals": 0, "bits": 0,
+    "errors": 0, "secrets": 0, "signals": 0, "bits": 0, "process": 0,
     "checks": 0.02, "windows": 0.05, "task": 0.1, "seeds": 0.1, "lock": 0.1,
     "draw": 0.2, "runs": 0.2, "provenance": 0.2, "decode": 0.3,
     "losses": 1, "contract": 1.1, "metrics": 1, "models": 1, "data": 1, "augment": 1, "mixing": 1,

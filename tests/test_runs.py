@@ -94,7 +94,9 @@ def test_runs_are_found_by_folder_file_and_word(tmp_path: Path) -> None:
         found, checkpoint = find_run(spec, tmp_path)
         assert (found, checkpoint.resolve()) == (folder, best)
     empty = make_run(tmp_path / "data" / "two", checkpoint=False)
+    far = empty.with_name("another")  # the same folder does not make a name alike
     for spec, sentence in (
+        (str(far), "a .ckpt file$"),
         (str(empty), "has no checkpoint"),
         ("nowhere", "no such run folder or checkpoint"),
         ("x" * 5000, "no such run folder or checkpoint"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from lightning.pytorch import Callback
 from PIL import Image
@@ -114,6 +115,20 @@ def differing(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> l
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
     return torch.equal(one, other)
+
+
+def cleared(*kept: list[Any]) -> Any:
+    """A fixture: lists in which callbacks keep what they see are empty for each test, and hold nothing behind it."""
+
+    @pytest.fixture(autouse=True)
+    def clear() -> Iterator[None]:
+        for each in kept:
+            each.clear()
+        yield
+        for each in kept:
+            each.clear()
+
+    return clear
 
 
 @dataclass(frozen=True)

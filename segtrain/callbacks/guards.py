@@ -46,7 +46,7 @@ class NonFiniteGuard(Callback):
         self._sum, self._steps = 0.0, 0  # of the norms in this epoch
         self._parameters: list[torch.nn.Parameter] = []
         self._few = False
-        self._gradient: Tensor | None = None
+        self._step = 0  # that is being made
         self._values: list[tuple[int, str, Tensor]] = []  # (step, place, value) since the last look
         self._bad: list[tuple[int, str]] = []
         self._seen: list[Sequence[str]] = []
@@ -57,28 +57,23 @@ class NonFiniteGuard(Callback):
         self._few = pl_module.device.type == "cpu" and sum(each.numel() for each in self._parameters) <= FEW
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Remember which samples were seen since the last look."""
+        """Remember which samples were seen since the last look, and the step that they are for."""
         self._seen.append(batch["id"])
+        self._step = trainer.global_step
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        """Take the norm of the gradient; torch.nn.utils.get_total_norm takes three times as long for a small net."""
+        """Keep the norm of the gradient; torch.nn.utils.get_total_norm takes three times as long for a small net."""
         found = [gradient for each in self._parameters if (gradient := each.grad) is not None]
         whole: Tensor = _flatten_dense_tensors(found) if self._few else torch.stack(torch._foreach_norm(found))  # type: ignore[no-untyped-call]
-        self._gradient = torch.linalg.vector_norm(whole)
+        self._values.append((self._step, GRADIENT, torch.linalg.vector_norm(whole)))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep loss, norm and images (uint8 is always finite); look at them where it is time."""
-        image, gradient = batch["image"], self._gradient
-        # the counter stands behind the step already, unless gradients are still being accumulated
-        step = trainer.global_step - (gradient is not None)
-        self._values.append((step, LOSS, outputs["loss"]))
-        if gradient is not None:
-            self._values.append((step, GRADIENT, gradient))
-            self._gradient = None
-        if image.is_floating_point():
-            self._values.append((step, IMAGE, image.sum()))
+        """Keep the loss and the sum of the images (uint8 is always finite); look at all where it is time."""
+        self._values.append((self._step, LOSS, outputs["loss"]))
+        if (image := batch["image"]).is_floating_point():
+            self._values.append((self._step, IMAGE, image.sum()))
         if (batch_idx + 1) % self.interval == 0:
             self.read(trainer)
 

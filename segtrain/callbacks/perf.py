@@ -100,7 +100,7 @@ class Speed(Callback):
             pl_module.log("perf/memory_gib", memory, logger=False)
         self._epochs += 1
         if self._epochs == (1 if self.cache == NO_CACHE else 2):
-            workers = int(getattr(getattr(trainer, "datamodule", None), "workers", 0))
+            workers = int(trainer.datamodule.workers)  # type: ignore[attr-defined]
             free = None if memory is None else free_share(pl_module.device, memory)
             self.say(f"speed  {self._rate:.3g} images a second; " + bottleneck(waited, workers, self.cache, free))
 

@@ -44,7 +44,7 @@ VARIANTS = {
     "rare classes": ["task=multiclass", "data.oversample=.5", "data.repeat=1", "crop=16"],
     "workers": ["num_workers=2", "mix=copy_paste"],
 }
-# run by hand: they differ from others in what a hash of the step decides, or in a formula of the step alone
+# run by hand: what they carry from step to step, others carry too
 ALIKE = (
     *("aug=randaugment", "aug=trivialaugment", "aug=autoaugment", "schedule=constant", "schedule=poly", "optim=adamw"),
     *("aug=heavy", "mix=cutmix", "mix=mosaic", "mix=classmix", "accumulate", "ema", "clip", "schedule=cosine"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,13 +97,13 @@ def check_before_data(request: Request) -> None:
     checks.choice("monitor_mode", config.monitor_mode, ("max", "min"))
     _check_start(config)
     build(config.optim, "optim", allow, "optimizer")
-    guesses = [with_task(config, task, _even_stats(task)) for task in _tasks(config.task)]
-    for guess in guesses[:1]:  # of the task it has the ignore index alone
-        build(guess.aug, "aug", allow, "check")
+    tasks = _tasks(config.task)
+    for task in tasks[:1]:  # of the task it has the ignore index alone
+        build(with_task(config, task, _even_stats(task)).aug, "aug", allow, "check")
     chosen = [build_mixing_of] if "choices" in config.loss else [build_mixing_of, build_loss_of]
     for build_of in chosen:
-        refusals = {_refusal(build_of, guess, allow) for guess in guesses}
-        if len(refusals) == 1 and (sentence := refusals.pop()):
+        guesses = (with_task(config, task, _even_stats(task)) for task in tasks)
+        if sentence := _same_refusal(_refusal(build_of, guess, allow) for guess in guesses):
             raise UserError(sentence)
 
 
@@ -121,6 +121,16 @@ def _even_stats(task: Task) -> ClassStats:
     """Of a training set in which no class is rare."""
     number = task.num_classes
     return ClassStats([100] * number, [100 * max(2, number)] * number, present=[80] * number, images=100)
+
+
+def _same_refusal(refusals: Iterable[str]) -> str:
+    """What every task is refused with; "" as soon as one is not, or with another sentence."""
+    sentence = ""
+    for refusal in refusals:
+        if not refusal or (sentence and refusal != sentence):
+            return ""
+        sentence = refusal
+    return sentence
 
 
 def _refusal(build_of: Callable[[DictConfig, tuple[str, ...]], Any], config: DictConfig, allow: tuple[str, ...]) -> str:

@@ -303,6 +303,7 @@ def test_a_loss_of_the_users_own_needs_a_yaml_and_allow(tmp_path: Path, capsys: 
     assert main([*words, "--allow", "tests"]) == 0
 
 
+@pytest.mark.slow
 def test_a_run_remembers_its_folder_of_configurations_but_not_what_may_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -362,6 +363,7 @@ def test_a_run_without_a_best_checkpoint_is_taken_as_it_is(
     assert "has no checkpoint" in wrong(capsys, command, f"run={run.folder}", *more)
 
 
+@pytest.mark.slow
 def test_evaluation_needs_no_pretrained_weights(tmp_path: Path) -> None:
     from segmentation_models_pytorch.encoders import get_encoder
 

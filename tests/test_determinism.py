@@ -143,7 +143,13 @@ def test_warn_names_the_operations_and_trains_on(tmp_path: Path, capsys: pytest.
     "deterministic=true",
     "the same command gives the same weights, bit for bit (two runs compared by hash)",
 )
-@pytest.mark.parametrize("words", [[], ["task=multiclass", "aug=heavy", "mix=cutmix", "loss=dice_focal"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["task=multiclass", "aug=heavy", "mix=cutmix", "loss=dice_focal"],
+        pytest.param([], marks=pytest.mark.slow),
+    ],
+)
 def test_the_same_command_gives_the_same_bits(
     tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

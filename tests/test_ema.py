@@ -75,6 +75,7 @@ def test_what_is_validated_is_the_average(tmp_path: Path, capsys: pytest.Capture
     assert float(last["val/loss"]) != pytest.approx(float(curves(tiny.train(tmp_path, "data.val=8"))[-1]["val/loss"]))
 
 
+@pytest.mark.slow
 def test_the_training_itself_is_not_changed(tmp_path: Path) -> None:
     plain = tiny.train(tmp_path / "plain")
     for decay in ("0", ".9"):

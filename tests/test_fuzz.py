@@ -28,6 +28,7 @@ def test_damaged_images_are_read_or_named(tmp_path: Path) -> None:
     assert fuzz_inputs.fuzz({"images": 300}, 0, tmp_path)["images"].wrong == {}
 
 
+@pytest.mark.slow
 def test_other_damaged_inputs_are_used_or_named(tmp_path: Path) -> None:
     """In a process of its own: torch does not train in a fork of what has trained."""
     command = [sys.executable, str(SCRIPTS / "fuzz_inputs.py"), "--files", "20", "--seed", "1"]

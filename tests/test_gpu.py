@@ -17,6 +17,7 @@ from tests.test_ema import DECAY, WATCH, averaged, steps
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
 ]
 FIRST, LAST = 2, 5  # of the steps that are watched: behind what is done once, before the epoch ends
 

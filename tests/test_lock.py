@@ -107,6 +107,7 @@ def test_where_there_are_no_locks_nothing_is_refused(tmp_path: Path, monkeypatch
     second.release()
 
 
+@pytest.mark.slow
 def test_a_living_run_is_refused_and_passed_over_and_a_killed_one_continued(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -87,6 +87,7 @@ def test_a_training_goes_on_in_the_middle_of_an_epoch_as_if_nothing_had_happened
     assert curves(whole) == curves(run)
 
 
+@pytest.mark.slow
 def test_the_last_epochs_are_trained_without(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     never = tiny.train(tmp_path / "never", "mix=none")
     nothing = tiny.train(tmp_path / "nothing", "mix=cutmix", "mix.p=1", "mix.off_epochs=2")

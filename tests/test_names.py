@@ -109,6 +109,7 @@ def test_a_run_is_found_by_its_configuration_whatever_its_folder_is_called(
     assert f"continues at step 2 in {renamed}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_sweep_keeps_its_folders_and_tells_the_terms_in_the_summary(tmp_path: Path) -> None:
     words = ["train", "-m", *tiny.SYNTHETIC, *tiny.FAST, "epochs=1", f"output_dir={tmp_path}"]
     assert main([*words, "loss=dice_bce,dice_ce", FOCAL, "name=grid"]) == 0

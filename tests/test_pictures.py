@@ -31,6 +31,7 @@ def test_samples_are_spread_evenly(count: int, number: int, expected: list[int])
     assert spread(range(count), number) == expected
 
 
+@pytest.mark.slow
 def test_the_same_samples_are_shown_whatever_the_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tiny.make_folder(tmp_path / "data", counts=(6, 9, 1))
     shown: list[str] = []

@@ -216,6 +216,7 @@ def test_other_commands_do_not_compare(capsys: pytest.CaptureFixture[str]) -> No
     assert "--compare has no use with train" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("depth", "channels"), [("uint8", 1), ("uint8", 4), ("uint16", 6), ("float32", 3)])
 def test_images_of_any_depth_and_channels(depth: str, channels: int, tmp_path: Path) -> None:
     root = make_depths(tmp_path / "data", depth, channels)
@@ -342,6 +343,7 @@ def test_text_stays_within_its_width(words: Sequence[str], width: int) -> None:
             assert kept == len(word) or _width(f"{word[: kept - kept // 2]}...{word[-(kept // 2) :]}", 18) > width
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mix", ["cutmix", "mixup", "copy_paste"])
 def test_mixed_as_in_a_training(mix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = [*TINY, "aug=light", f"mix={mix}", "task=multiclass", "epochs=2", "mix.off_epochs=1"]

@@ -22,7 +22,9 @@ def test_parts_of_a_step() -> None:
     ]
 
 
-@pytest.mark.parametrize(("train", "steps"), [(4, 1), (12, 2), (100, 10)])  # batches of 4
+@pytest.mark.parametrize(
+    ("train", "steps"), [(4, 1), (12, 2), pytest.param(100, 10, marks=pytest.mark.slow)]
+)  # batches of 4
 def test_a_profile_is_written(tmp_path: Path, train: int, steps: int, capsys: pytest.CaptureFixture[str]) -> None:
     run = tiny.train(tmp_path, "debug=profile", f"data.train={train}")
     folder = run.folder / "profile"

@@ -120,6 +120,7 @@ def test_a_run_writes_down_what_it_was_made_with(tmp_path: Path, monkeypatch: py
     assert "sittings" not in found
 
 
+@pytest.mark.slow
 def test_each_further_sitting_is_added_and_the_first_is_kept(tmp_path: Path) -> None:
     run = tiny.train(tmp_path, "epochs=1", "optim.schedule=constant")
     first = record(run.folder)

@@ -53,6 +53,7 @@ def test_a_run_made_again_is_identical(tmp_path: Path, capsys: pytest.CaptureFix
     assert tiny.find_latest(tmp_path / "repro") == again.resolve()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_continued_is_identical_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["optim.schedule=constant", "checkpoint.every_steps=1", f"output_dir={tmp_path}"]
     assert main(["train", *tiny.SYNTHETIC, *tiny.FAST, *words, *tiny.stop_at(1)]) == 1
@@ -78,6 +79,7 @@ def test_weights_that_a_run_began_with_are_kept(tmp_path: Path, capsys: pytest.C
     assert "init_from.sha256: " in said
 
 
+@pytest.mark.slow
 def test_a_run_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "-m", "loss=bce,focal", *tiny.SYNTHETIC, *tiny.FAST, "epochs=1", f"output_dir={tmp_path}"]
     assert main(words) == 0

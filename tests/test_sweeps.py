@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from segtrain.errors import UserError
 from tests import tiny
 
 SMALL = [*tiny.FAST, "epochs=1"]
+slow = partial(pytest.param, marks=pytest.mark.slow)
 
 
 def names(output: Path) -> set[str]:
@@ -27,9 +29,12 @@ def names(output: Path) -> set[str]:
             ["loss=bce,ce", "loss.label_smoothing=0,0.1"],
             {f"loss={loss},loss.label_smoothing={value}" for loss in ("bce", "ce") for value in (0, 0.1)},
         ),
-        (["loss=bce,ce", "loss.label_smoothing=0.1"], {"loss=bce", "loss=ce"}),
-        (["loss=dice_bce,dice_focal", "~loss.terms.dice", "~loss.weights.dice"], {"loss=dice_bce", "loss=dice_focal"}),
-        (["seed=range(1,3)"], {"seed=1", "seed=2"}),
+        slow(["loss=bce,ce", "loss.label_smoothing=0.1"], {"loss=bce", "loss=ce"}),
+        slow(
+            ["loss=dice_bce,dice_focal", "~loss.terms.dice", "~loss.weights.dice"],
+            {"loss=dice_bce", "loss=dice_focal"},
+        ),
+        slow(["seed=range(1,3)"], {"seed=1", "seed=2"}),
         (["loss=bce"], {"run"}),
     ],
 )
@@ -38,6 +43,7 @@ def test_valid_grids_are_taken(words: list[str], found: set[str], tmp_path: Path
     assert names(tmp_path) == found
 
 
+@pytest.mark.slow
 def test_folders_of_data_are_swept_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a b", "c (2)", "d, e"):
         tiny.make_folder(tmp_path / name)

@@ -126,6 +126,7 @@ def test_scores_in_tiles_are_those_of_whole_images(run: tuple[Run, Path], tmp_pa
         agree(tiled[key], whole[key], key)
 
 
+@pytest.mark.slow
 def test_validation_of_the_training_was_that_of_whole_images(run: tuple[Run, Path], tmp_path: Path) -> None:
     run, _ = run
     evaluate(run, tmp_path, *WHOLE, "split=val", "surface=false")
@@ -192,6 +193,7 @@ def make_large(root: Path, sizes: tuple[tuple[int, int], ...] = ((300, 200), (29
     return root
 
 
+@pytest.mark.slow
 def test_no_image_of_a_data_set_need_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, limits = make_large(tmp_path / "data"), ["data.max_pixels=10000", "data.cache=ram"]
     words = [*limits, *CUT, "loss=ce", "epochs=2", "batch_size=1", "lr=.02", "aug=none"]
@@ -247,6 +249,7 @@ class Brightest(nn.Module):
         return x[:, :1]
 
 
+@pytest.mark.slow
 def test_a_large_file_is_predicted_in_little_memory(tmp_path: Path) -> None:
     """4000 x 3000 pixels: 36 MB as an image, 12 MB as a mask."""
     image = np.zeros((4000, 3000, 3), np.uint8)

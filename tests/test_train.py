@@ -136,6 +136,7 @@ def test_each_optimizer_and_schedule_trains(tmp_path: Path, option: str) -> None
     assert all(0 <= rate <= 2e-3 * 1.0001 for rate in rates), rates
 
 
+@pytest.mark.slow
 def test_any_net_of_the_library_trains(tmp_path: Path) -> None:
     net = ["model=unet_resnet34", "model.arch=fpn", "model.encoder=resnet18"]
     run = tiny.train(tmp_path, "epochs=1", "crop=40", fast=[*net, "batch_size=4", "callbacks.pictures.samples=1"])
@@ -175,6 +176,7 @@ def test_a_sweep_trains_each_combination_and_finds_finished_ones_again(
     assert capsys.readouterr().out.count("is done already") == 2
 
 
+@pytest.mark.slow
 def test_a_sweep_of_other_settings_is_not_taken_for_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "-m", *tiny.SYNTHETIC, *tiny.FAST, "epochs=1", f"output_dir={tmp_path}", "name=grid", "seed=1,2"]
     assert main(words) == 0
@@ -188,6 +190,7 @@ def test_evaluation_of_a_quick_look_is_of_the_whole_split(tmp_path: Path, capsys
     assert "foreground" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_one_failing_run_of_a_sweep_does_not_stop_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,6 +205,7 @@ def test_evaluate_gives_the_scores_of_the_summary(run: Run, capsys: pytest.Captu
     assert f"{tiny.summary(run)['test']['iou']:.4f}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_net_and_score_each_image_once(tmp_path: Path) -> None:
     ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "num_workers=0"]
     words = [*tiny.SYNTHETIC, *tiny.FAST, "epochs=1", f"output_dir={tmp_path}", *ranks]

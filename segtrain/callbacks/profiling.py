@@ -83,7 +83,7 @@ class StepProfile(Callback):
             net.register_forward_hook(lambda *_: self._part("net")),
         ]
         kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._gpu else [])]
-        self._profile = profile(activities=kinds)
+        self._profile = profile(activities=kinds, acc_events=True)  # or torch warns that it would keep but one cycle
         self._profile.start()
         self._last = time.perf_counter()
 

@@ -38,6 +38,7 @@ def test_the_page_about_own_losses_names_every_promise() -> None:
         assert f"| {name} | {sentence[0].lower()}{sentence[1:]} |" in page
 
 
+@pytest.mark.slow
 def test_a_mean_of_each_process_fails_with_a_counterexample(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["test-loss", f"{OWN}.LocalMean", "modes=binary,multilabel"]) == 1
     shown = capsys.readouterr().out

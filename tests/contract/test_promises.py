@@ -119,6 +119,7 @@ def test_a_literal_is_the_tensor_bit_by_bit(dtype: torch.dtype) -> None:
     assert torch.equal(eval(literal(special, torch.float32), {"torch": torch}).nan_to_num(), special.nan_to_num())
 
 
+@pytest.mark.slow
 def test_what_cannot_be_printed_is_made_by_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counterexample, "MOST_SECONDS", 0.5)
     promise = PROMISES["large half"]
@@ -252,6 +253,7 @@ def test_processes_that_do_not_meet_say_nothing_about_the_loss() -> None:
     assert verdict.unexamined == "two processes did not meet: no network here"
 
 
+@pytest.mark.slow
 def test_two_processes_may_be_excused() -> None:
     class Unpromising(wrong.LocalMean):
         not_promised = {"two processes": "each looks at its own pixels"}  # noqa: RUF012

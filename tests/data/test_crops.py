@@ -239,6 +239,7 @@ def test_bad_settings(settings: dict[str, Any], says: str) -> None:
 # ---- the checks can fail -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_pixel_at_the_edge_would_be_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A start one too early leaves the pixel out."""
     monkeypatch.setattr(crops, "_around", lambda random, pixel, image, crop: max(0, pixel - crop))

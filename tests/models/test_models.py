@@ -66,6 +66,7 @@ def test_all_architectures_of_the_library_are_offered() -> None:
     assert set(MODELS) == {"plain_unet", *theirs}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("arch", MODELS)
 def test_any_channels(arch: str, channels: int) -> None:

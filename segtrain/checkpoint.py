@@ -119,7 +119,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _check_content(checkpoint: Checkpoint) -> None:
-    """Raises TypeError for weights that are no tensors, tensors not as they look, or settings that are no plain values.
+    """Raises TypeError for weights that are no tensors, tensors not as they look, settings that are no plain values.
 
     A tensor that says to be larger than the numbers it has is read beyond its end by torch's fused optimizers.
     """
@@ -130,6 +130,8 @@ def _check_content(checkpoint: Checkpoint) -> None:
         dense = tensor.layout is torch.strided
         if not dense or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise TypeError(f"the tensor {key} has fewer numbers than it says")
+    if not _is_plain(checkpoint.get("loops", {})):
+        raise TypeError("the progress is no plain values")
     if not isinstance(checkpoint[KEY]["config"], dict) or not _is_plain(checkpoint[KEY]):
         raise TypeError("the settings are no plain values")
 

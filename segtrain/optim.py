@@ -26,6 +26,7 @@ SCHEDULES = ("cosine", "poly", "onecycle", "plateau", "constant")
 WARMUP_START = 0.01  # share of lr at the first step
 POLY_POWER = 0.9  # Chen et al. 2017 (DeepLab), section 4.1
 PLATEAU_FACTOR = 0.5
+STEP = "step"  # of a parameter's state in torch's optimizers: the one tensor that is no moment
 
 
 class Optim:
@@ -118,13 +119,21 @@ class Optim:
 def check_state(optimizer: Optimizer) -> None:
     """Refuse moments of other shapes than their parameters, as a damaged checkpoint may hold them.
 
+    Those of other strides are laid out anew. torch looks at neither: its fused optimizers go through the memory of
+    parameter and moments number by number, and would mix them up, or read and write beyond the end.
+
     Raises:
-        ValueError: torch does not look, and its fused optimizers read and write beyond the end of a tensor.
+        ValueError: of another shape.
     """
     for parameter, values in optimizer.state.items():
         for key, value in values.items():
-            if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
+            if not isinstance(value, torch.Tensor):
+                continue
+            shape = torch.Size() if key == STEP else parameter.shape
+            if value.shape != shape:
                 raise ValueError(f"{key} has the shape {list(value.shape)}, its parameter {list(parameter.shape)}")
+            if value.stride() != parameter.stride() and key != STEP:
+                values[key] = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

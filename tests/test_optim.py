@@ -175,7 +175,7 @@ def test_refused(options: dict[str, Any], says: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("shape", [(0,), (2,), (2**20, 2**20)])
+@pytest.mark.parametrize("shape", [(), (0,), (2,), (2**20, 2**20)])
 def test_moments_of_another_shape_are_refused(name: str, shape: tuple[int, ...]) -> None:
     """Fused steps would read beyond their ends."""
     net = nn.Conv2d(1, 2, 3)
@@ -185,6 +185,27 @@ def test_moments_of_another_shape_are_refused(name: str, shape: tuple[int, ...])
     state = optimizer.state_dict()
     optimizer.load_state_dict(state)
     moment = "exp_avg" if name == "adamw" else "momentum_buffer"
-    state["state"][0][moment] = torch.zeros(1).expand(shape)
+    state["state"][0][moment] = torch.zeros(()).expand(shape)
     with pytest.raises(ValueError, match=f"{moment} has the shape .*, its parameter "):
         optimizer.load_state_dict(state)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_moments_lie_as_their_parameter_does(name: str) -> None:
+    """Fused steps go through both memories number by number: those of other strides would be mixed up."""
+    trained = []
+    for strides in (torch.channels_last, torch.contiguous_format):
+        torch.manual_seed(0)
+        net = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        optimizer = Optim(name).optimizer(net)
+        image = torch.rand(2, 3, 5, 5)
+        for _ in range(2):
+            optimizer.zero_grad()
+            net(image).square().sum().backward()
+            optimizer.step()
+            state = optimizer.state_dict()
+            for moments in state["state"].values():
+                moments |= {k: v.contiguous(memory_format=strides) for k, v in moments.items() if v.ndim == 4}
+            optimizer.load_state_dict(state)
+        trained.append(net.weight.detach())
+    torch.testing.assert_close(*trained, rtol=0, atol=0)

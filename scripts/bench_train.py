@@ -38,10 +38,10 @@ from torch.utils.data import DataLoader
 from torchmetrics.classification import BinaryJaccardIndex
 
 from segtrain.cli import main as segtrain
+from segtrain.hardware import choose_accelerator, choose_precision
 from segtrain.losses import build_loss
 from segtrain.models import build_model
 from segtrain.task import Task
-from segtrain.trainer import choose_accelerator, choose_precision
 
 EPOCH = 8  # steps of an epoch; the first, in which our cache is filled, does not count
 PACKAGES, COMMAND = (

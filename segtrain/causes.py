@@ -19,6 +19,7 @@ from segtrain.signals import interruption
 MEMORY = re.compile(r"out of memory|can't allocate memory|Cannot allocate memory|CUBLAS_STATUS_ALLOC_FAILED", re.I)
 KILLED = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: (\w+)|exited unexpectedly)")
 IN_WORKER = re.compile(r"^Caught \w+ in DataLoader worker process")
+COMPILER = ("torch._dynamo", "torch._inductor")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 INTACT = "the checkpoints are intact, and resume=latest goes on from the last one"
 
@@ -92,6 +93,8 @@ def explain(error: Exception, doing: str, step: int) -> str:
             f"a loading process (pid {killed[1]}) was killed {how} {where}, most often because memory or /dev/shm is "
             f"full: lower num_workers or data.cache_gb; {INTACT}"
         )
+    if type(error).__module__.startswith(COMPILER):
+        return f"torch cannot compile this net {where} ({said.strip().splitlines()[0]}): set compile=false; {INTACT}"
     if isinstance(error, OSError) and error.errno in FULL:
         return f"{error.filename or 'the run folder'} cannot be written {where} ({error.strerror}): make room; {INTACT}"
     return ""

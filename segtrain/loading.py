@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -22,6 +23,7 @@ SECONDS = 0.7  # of each trial, after its first batch
 GAIN = 1.1  # times as fast as before, or more processes are not worth it
 # of what a loading process does when a sample takes too long: it is ended by the system, wherever it stands
 ALARM = getattr(signal, "SIGALRM", None)
+CONTAINER = Path("/sys/fs/cgroup/cpu.max")
 Load = Callable[[int], Iterable[Any]]
 Rate = Callable[[Iterator[Any]], float]
 
@@ -33,7 +35,21 @@ def candidates(cores: int) -> list[int]:
 
 def usable_cores() -> int:
     """Cores that this process may use, which in a container are fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, quota(CONTAINER) or cores)
+
+
+def quota(path: Path) -> int | None:
+    """Cores that a container is given by time, such as by `docker run --cpus`; None: no limit, or another system.
+
+    Args:
+        path: cgroup's cpu.max: microseconds of computing, or "max", and the period that they are for.
+    """
+    try:
+        most, period = path.read_text().split()
+        return max(1, int(most) // int(period))
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
 
 
 def batches_per_second(batches: Iterator[Any], seconds: float = SECONDS) -> float:

@@ -7,6 +7,7 @@ torchmetrics objects, so they are exact on any number of processes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -68,6 +69,7 @@ class SegmentationModule(LightningModule):
         means = {"train_loss": Mean(), "val_loss": Mean(), "test_loss": Mean()}
         parts = {f"part_{name}": Mean() for name in loss.terms} if isinstance(loss, Combo) else {}
         self.means = nn.ModuleDict(means | parts)
+        self.training_net: tuple[Callable[[Tensor], Tensor], ...] = ()  # the compiled net, beside the state
         self._plateau: Any = None
         self._plateau_state: dict[str, Any] | None = None
 
@@ -78,7 +80,8 @@ class SegmentationModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Step:
         """Loss of one batch."""
-        logits = self.net(batch["image"])
+        net = self.training_net[0] if self.training_net else self.net
+        logits = net(batch["image"])
         if isinstance(self.loss, Combo):
             self.loss.epoch = self.current_epoch
         loss, parts = self.loss_of_batch(logits, batch)

@@ -25,6 +25,7 @@ from segtrain.build import build, plain, shown
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
 from segtrain.causes import failures_in_words
 from segtrain.checkpoint import KEY, load_checkpoint, load_net, understood
+from segtrain.compilation import require_compiler
 from segtrain.console import listed, log, score_table, set_up_logging
 from segtrain.errors import UserError
 from segtrain.evaluation import output_folder, threshold_report, write_tables
@@ -37,6 +38,7 @@ from segtrain.runs import Run, find_run, read_run, write_json
 from segtrain.secrets import masked_command
 from segtrain.session import begin, recorded
 from segtrain.signals import Signals, listening
+from segtrain.speed import Chosen, choose
 from segtrain.task import Task
 from segtrain.trainer import build_trainer
 
@@ -56,6 +58,7 @@ def train(request: Request) -> Run:
         return read_run(request.sweep)
     check_before_data(request)
     trial, _ = _trainer(request.config, Path(os.devnull), request, Signals())  # finds wrong settings
+    require_compiler(request.config.compile, trial.strategy.root_device)
     parts = assemble(request)
     check_labels(parts.source)
     parts.data.check_shares(trial.world_size, _used_splits(parts))
@@ -68,9 +71,9 @@ def train(request: Request) -> Run:
         return read_run(folder)
     with recorded(session, request, parts) as signals:
         log.info(headline(parts, request, folder, resume) + session.initial)
-        if chosen := parts.data.tune():
-            log.info(f"load   {chosen}")
-        trainer, speed = _trainer(parts.config, folder, request, signals, resume, started)
+        chosen = choose(parts, trial)
+        log.info(chosen.in_words())
+        trainer, speed = _trainer(parts.config, folder, request, signals, resume, started, chosen)
         _describe(trainer, parts, resume)
         with signals.deferring():  # StopSignal looks at them
             _fit(trainer, parts, resume)
@@ -79,11 +82,18 @@ def train(request: Request) -> Run:
         summary = _summary(trainer, parts, request, folder, scores) | {
             "seconds": round(speed.total_seconds(), 1),
             "images_per_s": round(speed.images / max(speed.seconds, 1e-9), 2),
+            "chosen": chosen.as_dict() | {"precision": str(trainer.precision), "rounding": _rounding(trainer)},
         }
         if trainer.is_global_zero:
             write_json(folder / "summary.json", summary)
             log.info(closing(parts, folder, tested, scores, summary))
     return read_run(folder)
+
+
+def _rounding(trainer: Trainer) -> str | None:
+    """What the check of the first step found; None where there was none."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((each.said or None for each in callbacks if isinstance(each, cb.RoundingCheck)), None)
 
 
 def _used_splits(parts: Parts) -> list[str]:
@@ -167,6 +177,7 @@ def _trainer(
     signals: Signals,
     resume: Resume | None = None,
     started: float = 0.0,
+    chosen: Chosen | None = None,
 ) -> tuple[Trainer, cb.Speed]:
     checkpoints, speed = folder / "checkpoints", cb.Speed(started, log.info, config.data.get("cache"))
     extra = {name: node for name, node in config.callbacks.items() if name != "pictures"}
@@ -174,6 +185,8 @@ def _trainer(
     last = cb.KeepLast(checkpoints, config.checkpoint.every_steps, config.checkpoint.every_minutes)
     around: list[Callback] = [
         cb.StepSeeds(config.seed),
+        *([cb.RoundingCheck()] if chosen is not None and chosen.checked else []),
+        *([cb.Compiled(log.info)] if chosen is not None and chosen.compiled else []),
         *([] if config.freeze_encoder == 0 else [cb.FreezeEncoder(config.freeze_encoder)]),
         cb.NonFiniteGuard(config.trainer.check, config.trainer.log_every),
         speed,

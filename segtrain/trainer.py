@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
@@ -16,16 +15,14 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from segtrain import checks
 from segtrain.checkpoint import AtomicCheckpointIO
 from segtrain.errors import UserError
+from segtrain.hardware import FLOAT16, choose_accelerator, choose_precision
 
-FLOAT16 = "16-mixed"
-PRECISIONS = ("auto", "32-true", "bf16-mixed", FLOAT16)
 WARN = "warn"  # of deterministic: train on, also where an operation is not
 NOTHING = nullcontext("nothing")
 STEP_HOOKS = (
     *("on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward"),
     *("on_before_optimizer_step", "on_train_batch_end"),
 )
-ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 
 
 def without_empty_hooks(callbacks: Sequence[Callback]) -> list[Callback]:
@@ -108,45 +105,6 @@ def _trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-
-
-def choose_accelerator(requested: str) -> str:
-    """ "cpu", "gpu" or "mps": what was asked for, or the best there is.
-
-    Raises:
-        UserError: a GPU was asked for and there is none.
-    """
-    checks.choice("trainer.accelerator", requested, ACCELERATORS)
-    available = {"cpu": True, "gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if requested == "auto":
-        return next(name for name in ("gpu", "mps", "cpu") if available[name])
-    if not available[requested]:
-        raise UserError(f"trainer.accelerator={requested}, but torch finds no such device here; use trainer=cpu")
-    return requested
-
-
-def choose_precision(requested: str, accelerator: str) -> str:
-    """bf16 where the hardware has it (elsewhere it is emulated, three times slower than float32), else float32.
-
-    Raises:
-        UserError: unknown precision, or float16 on a CPU.
-    """
-    checks.choice("trainer.precision", requested, PRECISIONS)
-    if requested == FLOAT16 and accelerator == "cpu":
-        raise UserError(f"trainer.precision={FLOAT16} is for GPUs; use bf16-mixed or 32-true")
-    if requested != "auto":
-        return requested
-    return "bf16-mixed" if has_native_bf16(accelerator) else "32-true"
-
-
-def has_native_bf16(accelerator: str) -> bool:
-    """Whether the hardware multiplies bfloat16 itself."""
-    if accelerator == "gpu":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if accelerator == "cpu":
-        known = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        return any(getattr(torch.cpu, name, bool)() for name in known)
-    return False
 
 
 def _limit(split: str, config: Mapping[str, Any]) -> int | float:

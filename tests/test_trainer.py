@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from segtrain import trainer
+from segtrain import hardware, trainer
 from segtrain.cli.compose import compose
 from segtrain.datamodule import SegmentationDataModule
 from segtrain.errors import UserError
+from segtrain.loading import quota
 from tests import tiny
 
 
@@ -32,18 +33,18 @@ def test_the_limits_reach_the_trainer() -> None:
 def test_bfloat16_is_taken_only_where_the_hardware_has_it(
     native: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "has_native_bf16", lambda accelerator: native)
-    assert trainer.choose_precision("auto", "cpu") == expected
-    assert trainer.choose_precision("32-true", "cpu") == "32-true"
+    monkeypatch.setattr(hardware, "has_native_bf16", lambda accelerator: native)
+    assert hardware.choose_precision("auto", "cpu") == expected
+    assert hardware.choose_precision("32-true", "cpu") == "32-true"
 
 
 def test_the_best_device_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     for available, expected in ((True, "gpu"), (False, "cpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda value=available: value)
-        assert trainer.choose_accelerator("auto") == expected
+        assert hardware.choose_accelerator("auto") == expected
     with pytest.raises(UserError, match="torch finds no such device here"):
-        trainer.choose_accelerator("gpu")
+        hardware.choose_accelerator("gpu")
 
 
 @pytest.mark.parametrize("pinned", [True, False])
@@ -66,9 +67,9 @@ def test_only_pinned_memory_is_copied_without_waiting(pinned: bool) -> None:
 def test_float16_is_for_prediction_alone() -> None:
     with pytest.raises(UserError, match="is for prediction alone; use bf16-mixed or 32-true"):
         trainer.build_trainer(settings("trainer.precision=16-mixed"), 1, [], [])
-    assert trainer.choose_precision("16-mixed", "gpu") == "16-mixed"
+    assert hardware.choose_precision("16-mixed", "gpu") == "16-mixed"
     with pytest.raises(UserError, match="is for GPUs"):
-        trainer.choose_precision("16-mixed", "cpu")
+        hardware.choose_precision("16-mixed", "cpu")
 
 
 @pytest.mark.parametrize("devices", [[], -3, 0, "x", 0.5])
@@ -88,3 +89,36 @@ def test_gradients_are_clipped_in_each_precision(tmp_path: Path, precision: str)
     ]
     moved = [max(float((net[key] - nets[0][key]).abs().max()) for key in net) for net in nets]
     assert moved[1] < 1e-6 < 1e-4 < moved[2]
+
+
+@pytest.mark.parametrize(
+    ("content", "cores"), [("150000 100000", 1), ("400000 100000", 4), ("max 100000", None), ("x", None)]
+)
+def test_a_container_is_given_cores_by_time(tmp_path: Path, content: str, cores: int | None) -> None:
+    (tmp_path / "cpu.max").write_text(content)
+    assert quota(tmp_path / "cpu.max") == cores
+    assert quota(tmp_path / "none") is None
+
+
+def test_threads_are_no_more_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    monkeypatch.setattr(hardware, "usable_cores", lambda: 4)
+    assert (hardware.limit_threads("auto"), hardware.limit_threads(8), chosen) == (4, 8, [4, 8])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as OMP_NUM_THREADS=1 has it
+    assert (hardware.limit_threads("auto"), chosen) == (1, [4, 8])
+    with pytest.raises(UserError, match=r"trainer.threads \(or auto\) must be a whole number >= 1, got 0"):
+        hardware.limit_threads(0)
+
+
+def test_what_was_chosen_is_said_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tiny.train(tmp_path, "epochs=1", "trainer=cpu", "trainer.precision=32-true", "num_workers=1")
+    why = tiny.summary(run)["chosen"]["why"]
+    assert list(why) == ["device", "load", "compile"]
+    assert why["device"].startswith("cpu, 1 threads on ")
+    assert why["device"].endswith("; channels_last; 32-true: as asked for")
+    assert why["load"] == "1 loading processes, as asked for"
+    shown = capsys.readouterr().out
+    for subject, said in why.items():
+        assert f"{subject:6} {said}\n" in shown

@@ -90,7 +90,7 @@ def env(arguments: Arguments) -> int:
         print(f"{package:28} {_version(package)}")
     import torch
 
-    from segtrain.trainer import choose_accelerator, choose_precision
+    from segtrain.hardware import choose_accelerator, choose_precision
 
     accelerator = choose_accelerator("auto")
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -30,9 +30,9 @@ def predict(arguments: Arguments) -> int:
     from segtrain import checks
     from segtrain.build import plain
     from segtrain.console import log, set_up_logging
+    from segtrain.hardware import choose_accelerator, choose_precision
     from segtrain.inference import load_predictor
     from segtrain.inference.write import find_images, predict_files, prepare_output
-    from segtrain.trainer import choose_accelerator, choose_precision
 
     checks.flag("overlay", config.overlay)
     set_up_logging()

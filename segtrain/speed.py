@@ -1,0 +1,70 @@
+"""What a training chooses for speed on this machine, and why: three lines, and a part of summary.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+
+from segtrain import compilation, hardware
+from segtrain.assemble import Parts
+from segtrain.determinism import random_batch
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen.
+
+    Args:
+        precision: of the arithmetic.
+        checked: whether bfloat16 was chosen here, so that it is to be checked.
+        compiled: whether torch.compile is used.
+        why: by subject, in words.
+    """
+
+    precision: str
+    checked: bool
+    compiled: bool
+    why: dict[str, str]
+
+    def in_words(self) -> str:
+        """A line for each subject."""
+        return "\n".join(f"{subject:6} {said}" for subject, said in self.why.items())
+
+    def as_dict(self) -> dict[str, Any]:
+        """For summary.json."""
+        return {"precision": self.precision, "compile": self.compiled, "why": self.why}
+
+
+def choose(parts: Parts, trial: Trainer) -> Chosen:
+    """Choose, and set threads and loading processes.
+
+    Args:
+        parts: of the training.
+        trial: a trainer as it will be.
+
+    Raises:
+        UserError: compile=true where there is no compiler, or a number of threads that is none.
+    """
+    config, device, precision = parts.config, trial.strategy.root_device, str(trial.precision)
+    threads = hardware.limit_threads(config.trainer.threads)
+    given = config.trainer.precision != "auto"
+    half = precision == hardware.BFLOAT16
+    images = parts.data.train_batches() * config.batch_size * config.epochs
+    compiled, reason = False, "as asked for"
+    if config.compile is not False:
+        image = random_batch(parts.source.task, (parts.source.channels, *parts.data.crop), parts.source.dtype, CPU)[0]
+        per_image = compilation.operations(parts.module.net, image[:1])
+        estimate = compilation.minutes(per_image, images, device, half, threads)
+        compiled, reason = compilation.choose(config.compile, device, estimate)
+    why = {
+        "device": hardware.in_words(device, precision, threads, given),
+        "load": parts.data.tune() or f"{parts.data.workers} loading processes, as asked for",
+        "compile": f"{'yes' if compiled else 'no'}: {reason}",
+    }
+    return Chosen(precision, half and not given, compiled, why)
+
+
+CPU = torch.device("cpu")

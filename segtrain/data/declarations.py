@@ -29,6 +29,12 @@ LIKE_COLORS = re.compile(r"\s(\d+\s+\d+\s+\d+|ignore)")  # which only tabs set a
 BY_LINE = "numbered by line from 0"
 ROBOFLOW = ["pixel value", "class"]  # the header of its table; others of that name list images
 
+# what files of any content make of reading them; an id of 1e999 is too large to be whole
+UNREADABLE = (
+    *(ValueError, LookupError, TypeError, AttributeError, OverflowError),
+    *(OSError, RecursionError, csv.Error),
+)
+
 Reader = Callable[[Path], Declared | None]
 
 
@@ -49,7 +55,7 @@ def read_declared(root: Path) -> Declared | None:
         try:
             if path.is_file() and (declared := read(path)):
                 return declared
-        except (ValueError, LookupError, TypeError, AttributeError, OSError, RecursionError, csv.Error) as error:
+        except UNREADABLE as error:
             raise UserError(f"{path}: cannot be read as a list of classes ({error}); see docs/data.md") from error
     return None
 
@@ -58,11 +64,18 @@ def _from_json(path: Path) -> Declared:
     content = json.loads(path.read_text(encoding="utf-8"))
     if "classes" not in content and "labels" in content:
         return _from_nnunet(path, content["labels"])
-    classes = [FileClass(int(c["id"]), str(c["name"]), _rgb(c.get("palette"))) for c in content["classes"]]
+    classes = [FileClass(_whole(c["id"]), str(c["name"]), _rgb(c.get("palette"))) for c in content["classes"]]
     ignored = content.get("ignore_index")
     return Declared(
-        _ordered(classes), frozenset() if ignored is None else {int(ignored)}, content.get("task"), path.name
+        _ordered(classes), frozenset() if ignored is None else {_whole(ignored)}, content.get("task"), path.name
     )
+
+
+def _whole(value: Any) -> int:
+    """An id; int() alone would make 1 of 1.5."""
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(f"the id {value} is no whole number")
+    return int(value)
 
 
 def _from_nnunet(path: Path, labels: Mapping[str, Any]) -> Declared:

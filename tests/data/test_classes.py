@@ -153,6 +153,10 @@ def test_json_goes_before_text_and_colours_are_optional(tmp_path: Path) -> None:
         ("classes.txt", "zero\troad\n"),
         ("classes.txt", "0\troad\t1,2\n"),
         ("classes.txt", "0\troad\tignored\n"),
+        ("dataset.json", '{"classes": [{"id": Infinity, "name": "a"}]}'),
+        ("dataset.json", '{"classes": [{"id": 1.5, "name": "a"}]}'),
+        ("dataset.json", '{"labels": {"a": 1e999}}'),
+        ("dataset.json", '{"classes": [{"id": 0, "name": "a"}], "ignore_index": 2.5}'),
     ],
 )
 def test_broken_declaration(tmp_path: Path, name: str, content: str) -> None:

@@ -61,9 +61,8 @@ class SegmentationDataModule(LightningDataModule):
         self.source = source
         self.transform = transform
         self.seed = seed
-        self.batch_size = checks.whole("batch_size", batch_size, 1)
-        self.pixels = EVALUATION_BATCHES * batch_size * math.prod(crop)
         self.crop = crop
+        self.set_batch_size(batch_size)
         self.auto = num_workers == "auto"
         # of auto until a training tunes it: two, as evaluation uses at most, where there is a GPU to feed
         few = min(2, usable_cores() - 1) if pin_memory else 0
@@ -74,6 +73,15 @@ class SegmentationDataModule(LightningDataModule):
         self.timeout = checks.number("worker_timeout", timeout, above=0)
         self.bank: Bank | None = None
         self.test_split = "test"  # what trainer.test scores
+
+    def set_batch_size(self, batch_size: int) -> None:
+        """Take other batches from now on.
+
+        Raises:
+            UserError: not a whole number >= 1.
+        """
+        self.batch_size = checks.whole("batch_size", batch_size, 1)
+        self.pixels = EVALUATION_BATCHES * batch_size * math.prod(self.crop)
 
     def setup(self, stage: str) -> None:
         """Make the bank that copy_paste takes from."""

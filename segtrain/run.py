@@ -21,6 +21,7 @@ from rich.console import Console
 from segtrain import callbacks as cb
 from segtrain import checks
 from segtrain.assemble import Parts, Request, assemble, check_before_data, check_determinism, check_encoder, not_changed
+from segtrain.auto import filled, known, stand_in
 from segtrain.build import build, plain, shown
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
 from segtrain.causes import failures_in_words
@@ -35,10 +36,11 @@ from segtrain.record import config_hash, summarize
 from segtrain.resume import Resume, cannot_go_on, check_same
 from segtrain.runs import Run, find_run, read_run, write_json
 from segtrain.secrets import masked_command
-from segtrain.session import begin, recorded
+from segtrain.session import begin, keep_settings, recorded
 from segtrain.signals import Signals, listening
 from segtrain.task import Task
 from segtrain.trainer import build_trainer
+from segtrain.tuning import tune
 
 
 @restored()
@@ -54,9 +56,10 @@ def train(request: Request) -> Run:
         check_same(request.sweep, config_hash(plain(request.config)))
         log.info(f"{request.sweep} is done already")
         return read_run(request.sweep)
-    check_before_data(request)
-    trial, _ = _trainer(request.config, Path(os.devnull), request, Signals())  # finds wrong settings
-    parts = assemble(request)
+    given = replace(request, config=stand_in(request.config))
+    check_before_data(given)
+    trial, _ = _trainer(given.config, Path(os.devnull), request, Signals())  # finds wrong settings
+    parts = assemble(given)
     check_labels(parts.source)
     parts.data.check_shares(trial.world_size, _used_splits(parts))
     check_encoder(parts)
@@ -68,8 +71,8 @@ def train(request: Request) -> Run:
         return read_run(folder)
     with recorded(session, request, parts) as signals:
         log.info(headline(parts, request, folder, resume) + session.initial)
-        if chosen := parts.data.tune():
-            log.info(f"load   {chosen}")
+        parts = tune(parts, request, resume, trial, folder, signals, log.info)
+        keep_settings(session, parts)
         trainer, speed = _trainer(parts.config, folder, request, signals, resume, started)
         _describe(trainer, parts, resume)
         with signals.deferring():  # StopSignal looks at them
@@ -136,9 +139,10 @@ def evaluate(request: Request) -> dict[str, float]:
     if "encoder_weights" in config.model:
         config.model.encoder_weights = None  # all weights are the checkpoint's: nothing to download
     not_changed(config)
-    parts = assemble(replace(request, config=config))
     with understood(checkpoint):
-        trained = Task(**load_checkpoint(checkpoint)[KEY]["task"])
+        record = load_checkpoint(checkpoint)[KEY]
+        trained, config = Task(**record["task"]), filled(config, known(config, record["config"]))
+    parts = assemble(replace(request, config=config))
     given = parts.source.task
     if (trained.mode, trained.names) != (given.mode, given.names):
         raise UserError(

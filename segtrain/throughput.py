@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segtrain.causes import MEMORY
 from segtrain.errors import UserError
 
 MOST = 256  # images
@@ -40,7 +41,7 @@ def choose_batch(sizes: list[int], rate: Callable[[int], float]) -> tuple[int, d
 
     Args:
         sizes: that may be tried, rising.
-        rate: images a second with a size; raises NoRoomError or torch.OutOfMemoryError where memory is too small.
+        rate: images a second with a size; raises NoRoomError or what torch says where memory is too small.
 
     Returns:
         The size, and what was measured.
@@ -55,7 +56,9 @@ def choose_batch(sizes: list[int], rate: Callable[[int], float]) -> tuple[int, d
             break
         try:
             speeds[size] = rate(size)
-        except (NoRoomError, torch.OutOfMemoryError):
+        except (NoRoomError, RuntimeError) as error:
+            if not isinstance(error, (NoRoomError, torch.OutOfMemoryError)) and not MEMORY.search(str(error)):
+                raise
             break
     if not speeds:
         raise UserError(

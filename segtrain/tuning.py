@@ -69,12 +69,14 @@ def tune(
         parts = settled(parts, remembered(request, resume), request.allow)
     if "batch_size" in wanted:
         size, said = find_batch_size(parts, trial)
+        _give_back()
         parts = settled(parts, {"batch_size": size}, request.allow)
         say(f"batch  {said}")
     if chosen := parts.data.tune():
         say(f"load   {chosen}")
     if "lr" in wanted:
         rate, said = find_lr(parts, folder, signals)
+        _give_back()
         parts = settled(parts, {"lr": rate}, request.allow)
         say(f"lr     {said}")
     return parts
@@ -105,13 +107,13 @@ def settled(parts: Parts, numbers: Mapping[str, Any], allow: tuple[str, ...]) ->
 
 @contextmanager
 def _on_copies(parts: Parts) -> Iterator[SegmentationModule]:
-    """A module to do anything with; random numbers go on behind it as if nothing had been, and memory is given back."""
+    """A module to do anything with; random numbers go on behind it as if nothing had been."""
     with isolate_rng():
-        module = copy.deepcopy(parts.module)
-        if isinstance(module.loss, Combo):
-            module.loss.ramps = {}  # its weights are those of the first epoch, however many epochs a trial takes
-        yield module
-        del module
+        yield copy.deepcopy(parts.module)
+
+
+def _give_back() -> None:
+    """Free the memory of copies that nobody holds any more."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -133,6 +135,8 @@ def find_lr(parts: Parts, folder: Path, signals: Signals) -> tuple[float, str]:
     """
     config = parts.config
     with _on_copies(parts) as module:
+        if isinstance(module.loss, Combo):
+            module.loss.ramps = {}  # the weights of the first epoch, however many epochs of few images it takes
         optim = module.optim = copy.copy(module.optim)
         optim.lr, optim.schedule, optim.warmup = LOW, "constant", 0.0
         test = RangeTest(signals)
@@ -142,7 +146,6 @@ def find_lr(parts: Parts, folder: Path, signals: Signals) -> tuple[float, str]:
         trainer.limit_val_batches = 0
         with failures_in_words(trainer, "train"):
             trainer.fit(module, datamodule=copy.copy(parts.data))
-        del trainer
     found = suggest(test.rates, test.losses)
     draw_range(test.rates, test.losses, None if found is None else found[0], folder / PICTURE)
     if found is None:
@@ -171,9 +174,7 @@ def find_batch_size(parts: Parts, trial: Trainer) -> tuple[int, str]:
     sizes = batch_sizes(least, len(parts.source.splits["train"].ids))
     with _on_copies(parts) as module:
         device, half = trial.strategy.root_device, str(trial.precision) == "bf16-mixed"
-        rate = _Trial(module.to(device).train(), parts, device, half).rate
-        size, speeds = choose_batch(sizes, rate)
-        del rate
+        size, speeds = choose_batch(sizes, _Trial(module.to(device).train(), parts, device, half).rate)
     tried = ", ".join(f"{speed:.3g} with {number}" for number, speed in speeds.items())
     return size, f"{size}, the smallest within 5 % of the fastest (images a second: {tried})"
 

@@ -17,12 +17,12 @@ LAYERS = {
     "draw": 0.2, "runs": 0.2, "provenance": 0.2, "decode": 0.3,
     "losses": 1, "contract": 1.1, "metrics": 1, "models": 1, "data": 1, "augment": 1, "mixing": 1,
     "layouts": 1.1, "audit": 1.1, "optim": 1.1, "preview": 1.2, "mixed": 1.2, "determinism": 1.3,
-    "loading": 0.1, "throughput": 0.1,
+    "loading": 0.1,
     "checkpoint": 2, "module": 2.1, "datamodule": 2.1, "trainer": 2.1, "callbacks": 2.2,
     "inference": 3, "console": 3, "record": 3, "resume": 3, "repro": 3.1,
     "evaluation": 3.1, "labels": 3.1,
-    "causes": 3.1, "lr_range": 3.1, "auto": 4, "build": 4, "assemble": 4.1, "explain": 4.1, "tuning": 4.12,
-    "headline": 4.15, "session": 4.15, "run": 4.2,
+    "causes": 3.1, "lr_range": 3.1, "throughput": 3.2, "auto": 4, "build": 4, "assemble": 4.1, "explain": 4.1,
+    "tuning": 4.12, "headline": 4.15, "session": 4.15, "run": 4.2,
     "cli": 6, "__main__": 7, "__init__": 7,
 }  # fmt: skip
 # library -> the lowest layer that may import it

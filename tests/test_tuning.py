@@ -337,12 +337,20 @@ def test_the_smallest_that_is_nearly_as_fast(speeds: list[float | None], chosen:
     assert list(measured.values()) == [speed for speed in speeds[:tried] if speed is not None]
 
 
-@pytest.mark.parametrize("error", [NoRoomError, torch.OutOfMemoryError])
-def test_no_room_at_all(error: type[Exception]) -> None:
+@pytest.mark.parametrize("error", [NoRoomError(), torch.OutOfMemoryError(), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")])
+def test_no_room_at_all(error: Exception) -> None:
     def rate(size: int) -> float:
         raise error
 
     with pytest.raises(UserError, match="batch_size=auto: memory does not suffice for a step of 2 images; lower crop"):
+        choose_batch([2, 4], rate)
+
+
+def test_other_errors_are_not_hidden() -> None:
+    def rate(size: int) -> float:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
         choose_batch([2, 4], rate)
 
 

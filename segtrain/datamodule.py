@@ -61,9 +61,8 @@ class SegmentationDataModule(LightningDataModule):
         self.source = source
         self.transform = transform
         self.seed = seed
-        self.batch_size = checks.whole("batch_size", batch_size, 1)
-        self.pixels = EVALUATION_BATCHES * batch_size * math.prod(crop)
         self.crop = crop
+        self.set_batch_size(batch_size)
         self.auto = num_workers == "auto"
         # of auto until a training tunes it: two, as evaluation uses at most, where there is a GPU to feed
         few = min(2, usable_cores() - 1) if pin_memory else 0
@@ -72,8 +71,18 @@ class SegmentationDataModule(LightningDataModule):
         self.tiling = tiling or Tiling()
         self.mixing = mixing
         self.timeout = checks.number("worker_timeout", timeout, above=0)
+        self.why = ""  # there are so many loading processes, see tune
         self.bank: Bank | None = None
         self.test_split = "test"  # what trainer.test scores
+
+    def set_batch_size(self, batch_size: int) -> None:
+        """Take other batches from now on.
+
+        Raises:
+            UserError: not a whole number >= 1.
+        """
+        self.batch_size = checks.whole("batch_size", batch_size, 1)
+        self.pixels = EVALUATION_BATCHES * batch_size * math.prod(self.crop)
 
     def setup(self, stage: str) -> None:
         """Make the bank that copy_paste takes from."""
@@ -89,14 +98,14 @@ class SegmentationDataModule(LightningDataModule):
         loading = self._loading(self.workers)
         return Loader(self._watched(dataset), self.batch_size, sampler=sampler, drop_last=drop_last, **loading)
 
-    def tune(self) -> str:
-        """With num_workers=auto, choose the number of loading processes; what was chosen and why, or nothing."""
+    def tune(self) -> None:
+        """With num_workers=auto, choose the number of loading processes."""
         if not self.auto:
-            return ""
-        if not self.pin_memory:
-            return "no loading processes: on a CPU training uses all cores"
-        self.workers, said = choose_workers(self._trial, usable_cores())
-        return said
+            self.why = f"{self.workers} loading processes, as asked for"
+        elif not self.pin_memory:
+            self.why = "no loading processes: on a CPU training uses all cores"
+        else:
+            self.workers, self.why = choose_workers(self._trial, usable_cores())
 
     def _trial(self, workers: int) -> Iterator[Any]:
         """Training batches of no epoch that is trained, so many processes loading."""

@@ -21,6 +21,7 @@ from rich.console import Console
 from segtrain import callbacks as cb
 from segtrain import checks
 from segtrain.assemble import Parts, Request, assemble, check_before_data, check_determinism, check_encoder, not_changed
+from segtrain.auto import filled, known, stand_in
 from segtrain.build import build, plain, shown
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
 from segtrain.causes import failures_in_words
@@ -29,6 +30,7 @@ from segtrain.compilation import require_compiler
 from segtrain.console import listed, log, score_table, set_up_logging
 from segtrain.errors import UserError
 from segtrain.evaluation import output_folder, threshold_report, write_tables
+from segtrain.hardware import limit_threads
 from segtrain.headline import closing, headline
 from segtrain.labels import check_labels
 from segtrain.process import restored
@@ -36,11 +38,12 @@ from segtrain.record import config_hash, summarize
 from segtrain.resume import Resume, cannot_go_on, check_same
 from segtrain.runs import Run, find_run, read_run, write_json
 from segtrain.secrets import masked_command
-from segtrain.session import begin, recorded
+from segtrain.session import begin, keep_settings, recorded
 from segtrain.signals import Signals, listening
 from segtrain.speed import Chosen, choose
 from segtrain.task import Task
 from segtrain.trainer import build_trainer
+from segtrain.tuning import tune
 
 
 @restored()
@@ -56,10 +59,12 @@ def train(request: Request) -> Run:
         check_same(request.sweep, config_hash(plain(request.config)))
         log.info(f"{request.sweep} is done already")
         return read_run(request.sweep)
-    check_before_data(request)
-    trial, _ = _trainer(request.config, Path(os.devnull), request, Signals())  # finds wrong settings
-    require_compiler(request.config.compile, trial.strategy.root_device)
-    parts = assemble(request)
+    given = replace(request, config=stand_in(request.config))
+    check_before_data(given)
+    trial, _ = _trainer(given.config, Path(os.devnull), request, Signals())  # finds wrong settings
+    require_compiler(given.config.compile, trial.strategy.root_device)
+    limit_threads(given.config.trainer.threads)
+    parts = assemble(given)
     check_labels(parts.source)
     parts.data.check_shares(trial.world_size, _used_splits(parts))
     check_encoder(parts)
@@ -71,6 +76,8 @@ def train(request: Request) -> Run:
         return read_run(folder)
     with recorded(session, request, parts) as signals:
         log.info(headline(parts, request, folder, resume) + session.initial)
+        parts = tune(parts, request, resume, trial, folder, signals, log.info)
+        keep_settings(session, parts)
         chosen = choose(parts, trial)
         log.info(chosen.in_words())
         trainer, speed = _trainer(parts.config, folder, request, signals, resume, started, chosen)
@@ -146,9 +153,10 @@ def evaluate(request: Request) -> dict[str, float]:
     if "encoder_weights" in config.model:
         config.model.encoder_weights = None  # all weights are the checkpoint's: nothing to download
     not_changed(config)
-    parts = assemble(replace(request, config=config))
     with understood(checkpoint):
-        trained = Task(**load_checkpoint(checkpoint)[KEY]["task"])
+        record = load_checkpoint(checkpoint)[KEY]
+        trained, config = Task(**record["task"]), filled(config, known(config, record["config"]))
+    parts = assemble(replace(request, config=config))
     given = parts.source.task
     if (trained.mode, trained.names) != (given.mode, given.names):
         raise UserError(

@@ -19,6 +19,7 @@ from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
 from segtrain.assemble import Parts, Request
+from segtrain.auto import filled, open_settings
 from segtrain.build import plain, shown
 from segtrain.callbacks.tensorboard import one_error_of_the_writer
 from segtrain.checkpoint import initialise_from, load_checkpoint, sweep_temporaries
@@ -39,6 +40,7 @@ from segtrain.runs import (
 )
 from segtrain.secrets import masked_command, masked_words
 from segtrain.signals import Signals, Stopped, interruption, listening
+from segtrain.tuning import remembered
 
 FOLDER, CHECKPOINT = "SEGTRAIN_RUN_FOLDER", "SEGTRAIN_RUN_CHECKPOINT"  # for the processes that Lightning starts
 DATA_PATHS = ("data.root", "data.split_file", "data.exclude", "aug.references")
@@ -128,12 +130,18 @@ def _follow(parts: Parts, folder: str, checkpoint: str, complete: bool) -> Sessi
 
 
 def _decide(request: Request, parts: Parts, processes: int) -> Session:
-    resume, config = _resume(request), plain(parts.config)
+    resume, wanted = _resume(request), open_settings(request.config)
     if resume is None:
+        if wanted and processes > 1:
+            raise UserError(
+                f"{wanted[0]}=auto is measured by one process, and this training has {processes}; train once with "
+                f"trainer.devices=1 epochs=1, and give {wanted[0]} the number that it says"
+            )
         initial = initial_weights(parts)  # before a folder is made
         folder = _new_folder(request, parts)
         os.environ[FOLDER] = str(folder.absolute())
         return Session(folder, initial=initial, lock=RunLock(folder))
+    config = plain(filled(parts.config, remembered(request, resume)))
     check_continuation(resume, config, processes, log.warning)
     if resume.complete(config):
         return Session(resume.folder, resume, complete=True)
@@ -200,7 +208,6 @@ def _written(folder: Path, resume: Resume | None, request: Request, parts: Parts
     note_sitting(folder, None if resume is None else resume.step, facts)
     if resume is None:
         write_text(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(facts["words"])))
-    write_text(folder / "config.yaml", shown(parts.config))
     set_status(folder, "running")
     sweep_temporaries(folder / "checkpoints")
     if (output_dir := Path(parts.config.output_dir)).is_dir():  # not where a run is continued from elsewhere
@@ -228,6 +235,12 @@ def _written(folder: Path, resume: Resume | None, request: Request, parts: Parts
     finally:
         log.removeHandler(handler)
         handler.close()
+
+
+def keep_settings(session: Session, parts: Parts) -> None:
+    """Write config.yaml, once each setting has its value."""
+    if session.lock is not None:
+        write_text(session.folder / "config.yaml", shown(parts.config))
 
 
 def _facts(request: Request, parts: Parts) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from segtrain import compilation, hardware
 from segtrain.assemble import Parts
 from segtrain.determinism import random_batch
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -39,17 +41,14 @@ class Chosen:
 
 
 def choose(parts: Parts, trial: Trainer) -> Chosen:
-    """Choose, and set threads and loading processes.
+    """What is used.
 
     Args:
-        parts: of the training.
+        parts: of the training, with its loading processes chosen.
         trial: a trainer as it will be.
-
-    Raises:
-        UserError: compile=true where there is no compiler, or a number of threads that is none.
     """
     config, device, precision = parts.config, trial.strategy.root_device, str(trial.precision)
-    threads = hardware.limit_threads(config.trainer.threads)
+    threads = torch.get_num_threads()
     given = config.trainer.precision != "auto"
     half = precision == hardware.BFLOAT16
     images = parts.data.train_batches() * config.batch_size * config.epochs
@@ -61,10 +60,7 @@ def choose(parts: Parts, trial: Trainer) -> Chosen:
         compiled, reason = compilation.choose(config.compile, device, estimate)
     why = {
         "device": hardware.in_words(device, precision, threads, given),
-        "load": parts.data.tune() or f"{parts.data.workers} loading processes, as asked for",
+        "load": parts.data.why,
         "compile": f"{'yes' if compiled else 'no'}: {reason}",
     }
     return Chosen(precision, half and not given, compiled, why)
-
-
-CPU = torch.device("cpu")

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 
@@ -95,6 +96,8 @@ def _trainer(
         limit_test_batches=_limit("test", config),
         log_every_n_steps=checks.whole("trainer.log_every", config["log_every"], 1),
         callbacks=without_empty_hooks(callbacks),
+        # where nothing is to be saved, Lightning would save it in a place of its own
+        enable_checkpointing=any(isinstance(each, Checkpoint) for each in callbacks),
         logger=list(loggers),
         # Lightning would send a job back to the queue itself; SLURM does that, and resume=auto goes on
         plugins=[AtomicCheckpointIO(), *([SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [])],

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segtrain import checks
+from segtrain.auto import AUTO
 from segtrain.cli import COMPARE, Arguments
 from segtrain.cli.compose import show
 from segtrain.cli.several import Combination, combinations, is_setting, read_values
@@ -130,7 +131,8 @@ def looking_for_all(configs: Sequence[Any]) -> Any:
 def _check(config: Any, output: Path | None) -> None:
     """Values that would be found wrong only after the data was looked through."""
     checks.whole("seed", config.seed, 0, math.inf)
-    checks.whole("batch_size", config.batch_size, 1)
+    if config.batch_size != AUTO:
+        checks.whole("batch_size", config.batch_size, 1)
     checks.whole("rows", config.rows, 1, MOST_ROWS)
     checks.whole("columns", config.columns, 1, MOST_COLUMNS)
     checks.flag("mask", config.mask)
@@ -145,10 +147,11 @@ def build_pipeline(chosen: Combination, source: DataSource, allow: Sequence[str]
     Raises:
         UserError: whatever augmentation or mixing refuses.
     """
+    from segtrain.auto import stand_in
     from segtrain.build import build_augmentation_of, build_mixing_of, with_task
     from segtrain.mixed import make_bank, mix_step
 
-    config = with_task(chosen.config, source.task, source.stats)
+    config = with_task(stand_in(chosen.config), source.task, source.stats)
     augmentation = build_augmentation_of(config, source, allow)
     mixing = build_mixing_of(config, allow)
     if mixing is None:

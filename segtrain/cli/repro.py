@@ -36,7 +36,10 @@ def repro(arguments: Arguments) -> int:
     last = first | (first.get("sittings") or [{}])[-1]
     words = [*_words(first, last, given), *given, f"{OUTPUT}={output / 'repro'}", f"name={folder.name}"]
     kept = next((word.removeprefix(FOLDER) for word in last["words"] if word.startswith(FOLDER)), None)
-    request = make_request(words, arguments.config_dir or existing_folder(folder, kept), arguments.allow)
+    where = arguments.config_dir or existing_folder(folder, kept)
+    request = make_request(words, where, arguments.allow)
+    if measured := _measured(then, request):
+        request = make_request([*words, *measured], where, arguments.allow)
     for line in _before(request, last):
         print(line, flush=True)
     from lightning.pytorch.utilities import rank_zero_only
@@ -87,6 +90,16 @@ def _words(first: Mapping[str, Any], last: Mapping[str, Any], given: Sequence[st
     initial = first.get("init_from")
     begun = [] if initial is None else [f"init_from={initial['checkpoint']}"]
     return without([*begun, *words], given)
+
+
+def _measured(then: Run, request: Request) -> list[str]:
+    """Words that put the numbers of the run in the place of `auto`: measured again, they could be others."""
+    from segtrain.auto import known
+    from segtrain.checkpoint import KEY, load_checkpoint, understood
+
+    with understood(then.last):
+        numbers = known(request.config, load_checkpoint(then.last)[KEY]["config"])
+    return [f"{key}={number}" for key, number in numbers.items()]
 
 
 def _before(request: Request, then: Mapping[str, Any]) -> list[str]:

@@ -437,6 +437,7 @@ def test_of_two_the_batch_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path:
     said: list[str] = []
     done = tuning.tune(parts, request, None, trial_of()[1], tmp_path, Signals(), said.append)
     assert seen == [4]
-    assert [line.split()[0] for line in said] == ["batch", "load", "lr"]
+    assert [line.split()[0] for line in said] == ["batch", "lr"]
+    assert "loading processes" in done.data.why
     assert (done.config.lr, done.module.optim.lr, done.data.batch_size) == (0.5, 0.5, 4)
     assert done.data.pixels == 2 * 4 * 32 * 32

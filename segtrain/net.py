@@ -11,6 +11,7 @@ from segtrain import checks
 from segtrain.build import build
 from segtrain.errors import UserError
 from segtrain.models.prior import set_prior
+from segtrain.models.recompute import SETTING, recompute_blocks
 from segtrain.models.supervision import supervise
 from segtrain.seeds import derive, seed_torch
 
@@ -44,6 +45,8 @@ def build_net(config: DictConfig, source: DataSource, allow: tuple[str, ...]) ->
     for head in supervise(net, str(config.model.get("arch")), source.task, config.deep_supervision):
         if with_prior:
             set_prior(head, source.task, source.stats.share())
+    if checks.flag(SETTING, config.trainer.activation_checkpointing):
+        recompute_blocks(net)
     return net
 
 

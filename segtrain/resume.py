@@ -35,6 +35,7 @@ FREE = (
     "tile",  # of validation and test alone
     "tile_margin",
     "trainer.accelerator",
+    "trainer.activation_checkpointing",  # how the same is computed
     "trainer.check",
     "trainer.limit_test",  # only of the final score
     "trainer.log_every",

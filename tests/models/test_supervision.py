@@ -213,8 +213,6 @@ def test_weights_go_from_nets_with_heads_to_nets_without_and_back(
     assert f"weights from {run.last}; not taken over: supervision.heads.0.bias" in capsys.readouterr().out
     tiny.train(tmp_path / "again", "epochs=1", "deep_supervision=1", f"init_from={without.last}", fast=FAST)
     assert "; new: supervision.heads.0.bias, supervision.heads.0.weight\n" in capsys.readouterr().out
-    assert main(["train", f"resume={without.folder}", "epochs=2", "deep_supervision=1"]) == 1
-    assert "settings differ (deep_supervision: 0 then, 1 now)" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from segtrain import checks
 from segtrain.audit.diagnose import Choice
@@ -32,12 +32,12 @@ from segtrain.determinism import in_words, nondeterministic, random_batch, refus
 from segtrain.errors import UserError
 from segtrain.metrics import CalibrationProbe, SegmentationMetrics
 from segtrain.models.normalize import require_encoder
-from segtrain.models.prior import set_prior
+from segtrain.models.supervision import check_supervision
 from segtrain.module import SegmentationModule, score_tag
+from segtrain.net import build_net
 from segtrain.resume import EARLY_STOP, resume_path
 from segtrain.runs import find_run
 from segtrain.secrets import masked
-from segtrain.seeds import derive, seed_torch
 from segtrain.task import MODES, ClassStats, Task
 from segtrain.trainer import WARN
 from segtrain.windows import Tiling
@@ -95,6 +95,7 @@ def check_before_data(request: Request) -> None:
         checks.whole("num_workers (or auto)", config.num_workers, 0)
     checks.number("worker_timeout", config.worker_timeout, above=0)
     checks.choice("monitor_mode", config.monitor_mode, ("max", "min"))
+    check_supervision(config.model.get("arch"), config.deep_supervision)
     _check_start(config)
     build(config.optim, "optim", allow, "optimizer")
     tasks = _tasks(config.task)
@@ -152,15 +153,7 @@ def assemble(request: Request) -> Parts:
     config = with_task(config, source.task, source.stats)
     choice = settle_loss(config, source.task, source.stats)
     _check_settings(config, source.task, own=bool(allow))
-    seed_torch(derive(config.seed, "init"))
-    try:
-        net = _builder(config.model, "model", allow)(
-            task=source.task, in_channels=source.channels, mean=source.mean, std=source.std
-        )
-    except TypeError as error:  # a parameter too few or too many
-        raise UserError(f"model: {error}; conf/model/unet.yaml is an example") from error
-    if checks.flag("bias_prior", config.bias_prior):
-        set_prior(net, source.task, source.stats.share())
+    net = build_net(config, source, allow)
     record = {"config": masked(plain(config)), "task": plain_fields(source.task), "channels": source.channels}
     module = SegmentationModule(
         net.to(memory_format=torch.channels_last),
@@ -288,11 +281,3 @@ def _datamodule(
     batches = (config.batch_size, augmentation.size, config.num_workers, pinned)
     timeout = config.worker_timeout
     return SegmentationDataModule(source, augmentation, config.seed, *batches, tiling, mixing, timeout)
-
-
-def _builder(node: DictConfig, key: str, allow: tuple[str, ...]) -> Any:
-    """What a node describes, still to be called with the objects that no yaml can hold."""
-    node = node.copy()
-    with open_dict(node):
-        node["_partial_"] = True
-    return build(node, key, allow)

@@ -29,6 +29,7 @@ TEMPORARY = ".tmp"
 UNREADABLE = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError, AssertionError)
 FULL_DISK = re.compile(r"unexpected pos|file write failed|enforce fail at inline_container")  # in torch's words
 NET = "net."  # prefix of the net's weights in the module's state
+HEADS = "supervision."  # of the weights in the net's state that are for training alone
 
 Checkpoint = dict[str, Any]
 
@@ -179,37 +180,47 @@ def net_weights(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     return {key.removeprefix(NET): value for key, value in state.items() if key.startswith(NET)}
 
 
-def load_net(net: torch.nn.Module, checkpoint: Mapping[str, Any], path: str | Path) -> None:
+def load_net(net: torch.nn.Module, checkpoint: Mapping[str, Any], path: str | Path) -> list[str]:
     """Put a checkpoint's weights into a net of the same architecture.
+
+    Returns:
+        Names of heads of deep supervision that only one of the two has; no prediction depends on them.
 
     Raises:
         UserError: the architectures differ; names both and the first keys that do not fit.
     """
     weights, own = net_weights(checkpoint), net.state_dict()
-    wrong = [k for k in {**own, **weights} if k not in own or k not in weights or own[k].shape != weights[k].shape]
-    if wrong:
+    wrong = _unlike(weights, own)
+    of_training = [key for key in wrong if key.startswith(HEADS)]
+    if len(wrong) > len(of_training):
         with understood(path):
             stored = dict(checkpoint[KEY]["config"].get("model", {}))
         raise UserError(
             f"{path}: its net is {stored.get('arch')} {stored.get('encoder') or ''}".rstrip()
             + f", which does not fit this one; first differences: {', '.join(wrong[:3])}"
         )
-    net.load_state_dict(weights)
+    net.load_state_dict({key: value if key in of_training else weights[key] for key, value in own.items()})
+    return of_training
 
 
-def initialise_from(net: torch.nn.Module, path: str | Path) -> list[str]:
+def _unlike(weights: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> list[str]:
+    """Names of weights that only one of the two has, or in another shape."""
+    return [k for k in {**own, **weights} if k not in own or k not in weights or own[k].shape != weights[k].shape]
+
+
+def initialise_from(net: torch.nn.Module, path: str | Path) -> tuple[list[str], list[str]]:
     """Start from another run's weights; layers of another shape (a new head) stay as they are.
 
     Returns:
-        Names of the layers that were not taken over.
+        Names of the net's weights that are not from there, and of heads of deep supervision there that the net lacks.
 
     Raises:
         UserError: nothing in the checkpoint fits this net.
     """
     weights, own = net_weights(load_checkpoint(path)), net.state_dict()
     fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
-    if not any(k.endswith("weight") for k in fitting):
+    if not any(k.endswith("weight") and not k.startswith(HEADS) for k in fitting):
         raise UserError(f"init_from={path}: none of its weights fits this net; choose the model it was trained with")
     keep = {k: v for k, v in own.items() if k in ("mean", "std")}  # of the new data
     net.load_state_dict(own | fitting | keep)
-    return sorted(set(own) - set(fitting))
+    return sorted(set(own) - set(fitting)), sorted(k for k in set(weights) - set(own) if k.startswith(HEADS))

@@ -18,8 +18,9 @@ from torch.optim import Optimizer
 from segtrain.checkpoint import FORMAT, KEY
 from segtrain.losses import Combo
 from segtrain.metrics import CalibrationProbe, Mean, SeenClasses, SegmentationMetrics, Threshold
+from segtrain.models.supervision import Scales, as_scales, at_scale, scale_weights
 from segtrain.optim import Mode, Optim
-from segtrain.task import Batch, Task, valid_mask
+from segtrain.task import Batch, Second, Task, valid_mask
 
 Step = dict[str, Tensor]
 STAGES = ("val", "test")
@@ -29,7 +30,7 @@ class SegmentationModule(LightningModule):
     """Trains and scores a segmentation net.
 
     Args:
-        net: images to logits, see SegmentationNet.
+        net: images to logits, in training perhaps to Scales, see SegmentationNet.
         loss: logits and target to a scalar.
         task: what is being segmented.
         optim: makes the optimizer and its schedule.
@@ -75,16 +76,15 @@ class SegmentationModule(LightningModule):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits [N, C, H, W] of images [N, channels, H, W], uint8 or in [0, 1]."""
-        logits: Tensor = self.net(image)
-        return logits
+        made: Tensor | Scales = self.net(image)
+        return as_scales(made).finest
 
     def training_step(self, batch: Batch, batch_idx: int) -> Step:
         """Loss of one batch."""
         net = self.training_net[0] if self.training_net else self.net
-        logits = net(batch["image"])
         if isinstance(self.loss, Combo):
             self.loss.epoch = self.current_epoch
-        loss, parts = self.loss_of_batch(logits, batch)
+        loss, parts = self.loss_of_scales(as_scales(net(batch["image"])), batch)
         self.seen.update(batch["mask"], batch["forced"])
         self._mean("train_loss").update(loss.detach())
         for name, value in parts.items():
@@ -110,6 +110,17 @@ class SegmentationModule(LightningModule):
         self.counts(stage).update(logits, batch["mask"], predicted, batch["tiles"])
         self.probe(stage).update(logits, batch["mask"], predicted)
         return {"logits": logits, "predicted": predicted}
+
+    def loss_of_scales(self, scales: Scales, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean over the scales of a supervised net, each half as heavy as the next finer; terms of the finest."""
+        loss, parts = self.loss_of_batch(scales.finest, batch)
+        if not scales.coarser:
+            return loss, parts
+        own, *others = scale_weights(1 + len(scales.coarser))
+        loss = own * loss
+        for weight, logits, factor in zip(others, scales.coarser, scales.factors, strict=True):
+            loss = loss + weight * self.loss_of_batch(logits, _batch_at_scale(batch, factor))[0]
+        return loss, parts
 
     def loss_of_batch(self, logits: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """As loss_and_parts; of blended images lam L(z, a) + (1 - lam) L(z, b), each term likewise."""
@@ -236,6 +247,15 @@ class SegmentationModule(LightningModule):
             if key in own and own[key].dtype != value.dtype:
                 raise ValueError(f"{key} holds {value.dtype}, not {own[key].dtype}")
         self._plateau_state = checkpoint.get(KEY, {}).get("plateau")
+
+
+def _batch_at_scale(batch: Batch, factor: int) -> Batch:
+    """A batch with the ids of a coarser grid; images stay as they are."""
+    coarse: Batch = {**batch, "mask": at_scale(batch["mask"], factor)}
+    if "second" in batch:
+        mask, lam = batch["second"]
+        coarse["second"] = Second(at_scale(mask, factor), lam)
+    return coarse
 
 
 def score_tag(stage: str, key: str) -> str:

@@ -127,7 +127,8 @@ def score(trainer: Trainer, parts: Parts, checkpoint: Path, split: str) -> dict[
     """
     if split not in parts.source.splits:
         raise UserError(f"split={split}: the data has only {', '.join(parts.source.splits)}")
-    load_net(parts.module.net, load_checkpoint(checkpoint), checkpoint)
+    if heads := load_net(parts.module.net, load_checkpoint(checkpoint), checkpoint):
+        log.info(f"not taken from {checkpoint}, and not needed to predict: {', '.join(heads[:4])}")
     parts.data.check_shares(trainer.world_size, [split])
     parts.data.test_split = split
     with failures_in_words(trainer, split):

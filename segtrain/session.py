@@ -163,8 +163,9 @@ def initial_weights(parts: Parts) -> str:
     if parts.config.init_from is None:
         return ""
     _, checkpoint = find_run(str(parts.config.init_from), Path(parts.config.output_dir))
-    left = initialise_from(parts.module.net, checkpoint)
-    return f"\nweights from {checkpoint}" + (f"; new: {', '.join(left[:4])}" if left else "")
+    new, left = initialise_from(parts.module.net, checkpoint)
+    named = (("new", new), ("not taken over", left))
+    return f"\nweights from {checkpoint}" + "".join(f"; {how}: {', '.join(names[:4])}" for how, names in named if names)
 
 
 def _new_folder(request: Request, parts: Parts) -> Path:

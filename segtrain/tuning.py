@@ -30,10 +30,12 @@ from segtrain.determinism import random_batch
 from segtrain.errors import UserError
 from segtrain.losses import Combo
 from segtrain.lr_range import HIGH, LOW, RangeTest, draw_range, suggest
+from segtrain.models.supervision import as_scales
 from segtrain.module import SegmentationModule
 from segtrain.resume import Resume
 from segtrain.secrets import masked
 from segtrain.signals import Signals
+from segtrain.task import Batch
 from segtrain.throughput import BACKWARD, SHARE, NoRoomError, batch_sizes, choose_batch, free_memory, kept_bytes, timed
 from segtrain.trainer import build_trainer
 
@@ -212,8 +214,9 @@ class _Trial:
             raise NoRoomError
 
     def _loss(self, image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        batch = Batch(image=image, mask=target, id=[], forced=[], tiles=[])
         with torch.autocast(self.device.type, torch.bfloat16) if self.half else nullcontext():
-            return self.module.loss_and_parts(self.module.net(image), target)[0]
+            return self.module.loss_of_scales(as_scales(self.module.net(image)), batch)[0]
 
     def _step(self, image: torch.Tensor, target: torch.Tensor) -> None:
         self.optimizer.zero_grad()

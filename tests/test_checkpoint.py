@@ -132,7 +132,7 @@ def test_initialising_keeps_the_new_head_and_the_new_datas_normalization(tmp_pat
     path, old, new = tmp_path / "a.ckpt", net(2), net(2, classes=3)
     old.mean.fill_(0.9)
     save(path, stored(old))
-    assert cp.initialise_from(new, path) == ["net.head.bias", "net.head.weight"]
+    assert cp.initialise_from(new, path) == (["net.head.bias", "net.head.weight"], [])
     assert torch.equal(new.net.up[0].weight, old.net.up[0].weight)
     assert float(new.mean.flatten()[0]) == pytest.approx(0.1)
     with pytest.raises(UserError, match="none of its weights fits"):

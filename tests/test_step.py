@@ -70,7 +70,8 @@ class Watcher(Callback):
         self._end("val")
 
 
-CASES = [["task=binary"], ["task=multiclass", "loss=focal"], ["task=multilabel"], ["mix=mixup", "mix.p=1"]]
+SAVING = ["deep_supervision=1", "trainer.activation_checkpointing=true"]
+CASES = [["task=binary"], ["task=multiclass", "loss=focal"], ["task=multilabel"], ["mix=mixup", "mix.p=1"], SAVING]
 
 
 @pytest.mark.parametrize("words", CASES)

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor
 
+from segtrain.models.supervision import as_scales
 from segtrain.task import Batch
 
 IMAGES = 4  # of the first batch, in two halves
@@ -69,7 +70,7 @@ def rounding(module: Any, batch: Batch) -> Rounding:
 def _slopes(module: Any, net: torch.nn.Module, image: Tensor, mask: Tensor, half: bool) -> tuple[Tensor, list[Tensor]]:
     """Loss, and its gradient by each parameter."""
     with torch.autocast(image.device.type, torch.bfloat16, enabled=half):
-        logits = net(image)
+        logits = as_scales(net(image)).finest
     loss, _ = module.loss_and_parts(logits, mask)
     wanted = [each for each in net.parameters() if each.requires_grad]
     slopes = torch.autograd.grad(loss, wanted, allow_unused=True)

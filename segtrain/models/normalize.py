@@ -7,12 +7,16 @@ stay uint8 until they are on the device (a quarter of the transfer).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segtrain.errors import UserError
+
+if TYPE_CHECKING:
+    from segtrain.models.supervision import Scales, Supervision
 
 
 class SegmentationNet(nn.Module):
@@ -24,7 +28,11 @@ class SegmentationNet(nn.Module):
         std: per channel, in (0, 1].
         stride: the net's total downsampling, in pixels.
 
-    Shape: image uint8 in [0, 255] or float in [0, 1], [N, C, H, W]; returns logits [N, K, H, W].
+    Attributes:
+        supervision: heads of coarser levels, which `supervise` gives it; None without.
+
+    Shape: image uint8 in [0, 255] or float in [0, 1], [N, C, H, W]; returns logits [N, K, H, W], or in training with
+        supervision the logits of all its levels (Scales).
 
     Raises:
         UserError: the image has another number of channels than mean and std.
@@ -37,14 +45,19 @@ class SegmentationNet(nn.Module):
         super().__init__()
         self.net = net
         self.stride = stride
+        self.supervision: Supervision | None = None
         self.register_buffer("mean", torch.tensor(list(mean), dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(list(std), dtype=torch.float32).view(1, -1, 1, 1))
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor | Scales:
         if image.shape[1] != self.mean.shape[1]:
             raise UserError(f"this net takes images of {self.mean.shape[1]} channels, got {image.shape[1]}")
         height, width = image.shape[-2:]
-        logits: Tensor = self.net(pad_to_stride(self.normalize(image), self.stride))
+        padded = pad_to_stride(self.normalize(image), self.stride)
+        if self.training and self.supervision is not None:
+            scales: Scales = self.supervision(self.net, padded, (height, width))
+            return scales
+        logits: Tensor = self.net(padded)
         return logits[..., :height, :width]
 
     def normalize(self, image: Tensor) -> Tensor:

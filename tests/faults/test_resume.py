@@ -331,6 +331,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Resume]:
         ("limit_test", 1, [], []),
         ("log_every", 1, [], []),
         ("check", "step", [], []),
+        ("activation_checkpointing", True, [], []),
         ("accelerator", "gpu", [], []),
         ("devices", "auto", [], []),
         ("num_nodes", 2, [], []),

@@ -280,4 +280,4 @@ def _datamodule(
         log.warning(f"mix.off_epochs={mixing.off_epochs} and epochs={config.epochs}: nothing is mixed")
     batches = (config.batch_size, augmentation.size, config.num_workers, pinned)
     timeout = config.worker_timeout
-    return SegmentationDataModule(source, augmentation, config.seed, *batches, tiling, mixing, timeout)
+    return SegmentationDataModule(source, augmentation, config.seed, *batches, tiling, mixing, timeout, config.passes)

@@ -39,6 +39,7 @@ class SegmentationDataModule(LightningDataModule):
         tiling: which images are evaluated in tiles.
         mixing: of training batches; None: none.
         timeout: seconds that a loading process may take for a sample.
+        passes: over the training images in an epoch.
 
     Raises:
         UserError: a value out of range.
@@ -56,6 +57,7 @@ class SegmentationDataModule(LightningDataModule):
         tiling: Tiling | None = None,
         mixing: Mixing | None = None,
         timeout: float = 600,
+        passes: int = 1,
     ) -> None:
         super().__init__()
         self.source = source
@@ -70,6 +72,7 @@ class SegmentationDataModule(LightningDataModule):
         self.pin_memory = pin_memory
         self.tiling = tiling or Tiling()
         self.mixing = mixing
+        self.passes = checks.whole("passes", passes, 1)
         self.timeout = checks.number("worker_timeout", timeout, above=0)
         self.why = ""  # there are so many loading processes, see tune
         self.bank: Bank | None = None
@@ -123,7 +126,7 @@ class SegmentationDataModule(LightningDataModule):
     @cached_property
     def plan(self) -> EpochPlan:
         """How often each training image comes."""
-        return plan_training(self.source)
+        return plan_training(self.source, self.passes)
 
     def check_shares(self, processes: int, splits: Iterable[str]) -> None:
         """Refuse splits of which a process would get nothing: the others would wait for it without end.

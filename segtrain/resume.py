@@ -38,14 +38,14 @@ FREE = (
     "trainer.accelerator",
     "trainer.activation_checkpointing",  # how the same is computed
     "trainer.check",
-    "trainer.devices",
     "trainer.limit_test",  # only of the final score
     "trainer.log_every",
+    "trainer.threads",
+    # of these three the number of processes matters, which is compared itself
+    "trainer.devices",
     "trainer.num_nodes",
     "trainer.strategy",
-    "trainer.threads",
     "worker_timeout",
-    # of these three the number of processes matters, which is compared itself
 )
 # May change between two epochs, with a warning: what a machine with other memory needs. Within an epoch the images
 # already seen could no longer be told. The rest of `trainer` (clip, limit_train, limit_val) makes another training.

@@ -59,7 +59,7 @@ class Pipeline:
 
         config = self.config
         dataset = training_set(self.source, self.augmentation, config.seed, self.augmentation.size)
-        order = training_order(plan_training(self.source), config.seed)
+        order = training_order(plan_training(self.source, config.passes), config.seed)
         order.set_epoch(config.epoch)
         for step, keys in enumerate(training_batches(order, config.batch_size)):
             left = number - step * config.batch_size

@@ -5,7 +5,8 @@
 
 with f_c the share of the images that hold c, t = data.repeat, and w_i the data's own weight of the image (a column of
 its table). So every epoch has the same length; repeat factors alone leave no image out of any epoch, and weights move
-samples from image to image without changing how many there are.
+samples from image to image without changing how many there are. With passes=n all factors are n times as large: an
+epoch is n passes over the images, each time changed anew, and validation comes after all of them.
 """
 
 from __future__ import annotations
@@ -40,14 +41,19 @@ class EpochPlan:
     notes: Sequence[str] = ()
 
 
-def plan_training(source: DataSource) -> EpochPlan:
-    """The plan of a data source's training split."""
+def plan_training(source: DataSource, passes: int = 1) -> EpochPlan:
+    """The plan of a data source's training split.
+
+    Args:
+        source: the data.
+        passes: over all images in an epoch.
+    """
     examples, sampling, task = source.splits["train"], source.sampling, source.task
     images = len(examples.ids)
     factors, notes = [1.0] * images, []
     if sampling.repeat is not None:
         factors = repeat_factors([classes_in(examples.places(i), task) for i in range(images)], sampling.repeat)
-    plan = plan_epoch(source.weights or [1.0] * images, factors)
+    plan = plan_epoch(source.weights or [1.0] * images, [passes * factor for factor in factors])
     if sampling.oversample > 0:
         notes.append(forced_note(source, plan))
     return EpochPlan(plan.length, plan.proportions, [*plan.notes, *notes])
@@ -77,6 +83,8 @@ def plan_epoch(weights: Sequence[float], factors: Sequence[float]) -> EpochPlan:
     length = math.ceil(math.fsum(factors))
     if length == len(factors) and len(set(proportions)) == 1:
         return EpochPlan(length)
+    if len(set(proportions)) == 1 and length % len(factors) == 0:
+        return EpochPlan(length, proportions, [f"{length // len(factors)} passes over the images in an epoch"])
     most = length * max(proportions) / math.fsum(proportions)
     return EpochPlan(length, proportions, [f"{length} samples an epoch, an image comes up to {most:.3g} times"])
 

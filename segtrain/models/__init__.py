@@ -40,6 +40,7 @@ def build_model(
     arch: str,
     encoder: str | None = None,
     encoder_weights: str | None = None,
+    downsample: int = 1,
     **params: Any,
 ) -> SegmentationNet:
     """Build a net with normalization, padding and cropping inside.
@@ -52,6 +53,7 @@ def build_model(
         arch: a key of MODELS.
         encoder: encoder of the library's nets.
         encoder_weights: None, "imagenet" or a path.
+        downsample: see SegmentationNet.
         **params: further parameters of the net, as in conf/model/.
 
     Raises:
@@ -66,14 +68,14 @@ def build_model(
         if encoder is not None or encoder_weights is not None:
             raise UserError("model.arch=plain_unet has no encoder; use model=unet_resnet34 model.encoder=...")
         unet = UNet(in_channels, task.num_classes, **params)
-        return SegmentationNet(unet, mean, std, stride=2 ** (len(unet.down) - 1))
+        return SegmentationNet(unet, mean, std, 2 ** (len(unet.down) - 1), downsample)
     if encoder is None:
         raise UserError(f"model.arch={arch} needs model.encoder; start from model=unet_resnet34 model.arch={arch}")
     _refuse_unknown(arch, params, inspect.signature(MODELS[arch]()).parameters)
     net, stride, own = smp_net(arch, encoder, encoder_weights, in_channels, task.num_classes, **params)
     if own is not None and len(own[0]) == in_channels:
         mean, std = own
-    return SegmentationNet(net, mean, std, stride)
+    return SegmentationNet(net, mean, std, stride, downsample)
 
 
 def _refuse_unknown(arch: str, params: dict[str, Any], known: Any) -> None:

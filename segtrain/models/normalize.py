@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segtrain import checks
 from segtrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,25 +27,30 @@ class SegmentationNet(nn.Module):
         net: maps normalized [N, C, H, W] to logits [N, K, H, W], H and W multiples of stride.
         mean: per channel, in [0, 1].
         std: per channel, in (0, 1].
-        stride: the net's total downsampling, in pixels.
+        stride: the net's total downsampling, in pixels of what it sees.
+        downsample: the net sees the image this many times smaller, and its logits are enlarged again.
 
     Attributes:
+        stride: in pixels of the image.
         supervision: heads of coarser levels, which `supervise` gives it; None without.
 
     Shape: image uint8 in [0, 255] or float in [0, 1], [N, C, H, W]; returns logits [N, K, H, W], or in training with
         supervision the logits of all its levels (Scales).
 
     Raises:
-        UserError: the image has another number of channels than mean and std.
+        UserError: the image has another number of channels than mean and std, or downsample is out of range.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float], stride: int) -> None:
+    def __init__(
+        self, net: nn.Module, mean: Sequence[float], std: Sequence[float], stride: int, downsample: int = 1
+    ) -> None:
         super().__init__()
         self.net = net
-        self.stride = stride
+        self.downsample = checks.whole("model.downsample", downsample, 1, 16)
+        self.stride = stride * downsample
         self.supervision: Supervision | None = None
         self.register_buffer("mean", torch.tensor(list(mean), dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(list(std), dtype=torch.float32).view(1, -1, 1, 1))
@@ -53,12 +59,22 @@ class SegmentationNet(nn.Module):
         if image.shape[1] != self.mean.shape[1]:
             raise UserError(f"this net takes images of {self.mean.shape[1]} channels, got {image.shape[1]}")
         height, width = image.shape[-2:]
-        padded = pad_to_stride(self.normalize(image), self.stride)
+        seen = self.reduce(pad_to_stride(self.normalize(image), self.stride))
         if self.training and self.supervision is not None:
-            scales: Scales = self.supervision(self.net, padded, (height, width))
+            scales: Scales = self.supervision(self.net, seen, (height, width), self.enlarge)
             return scales
-        logits: Tensor = self.net(padded)
-        return logits[..., :height, :width]
+        logits: Tensor = self.net(seen)
+        return self.enlarge(logits)[..., :height, :width]
+
+    def reduce(self, image: Tensor) -> Tensor:
+        """The image as the net sees it: means of downsample x downsample pixels."""
+        return F.avg_pool2d(image, self.downsample) if self.downsample > 1 else image
+
+    def enlarge(self, logits: Tensor) -> Tensor:
+        """Logits of the image's size, bilinear between the net's."""
+        if self.downsample == 1:
+            return logits
+        return F.interpolate(logits, scale_factor=self.downsample, mode="bilinear", align_corners=False)
 
     def normalize(self, image: Tensor) -> Tensor:
         """(x - mean) / std in float32; uint8 is divided by 255 first."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
@@ -62,8 +62,8 @@ class Supervision(nn.Module):
         factors: pixels of the image to a pixel of each.
         out_channels: channels of the logits.
 
-    Shape: (net, [N, C, H, W], size of the image before it was padded at the bottom and right) -> Scales; H and W are
-        multiples of all factors. Of a level those pixels are kept that hold a pixel of the image.
+    Shape: (net, [N, C, H, W], size of the image before it was padded at the bottom and right, what makes logits of the
+        padded image's size) -> Scales. Of a level those pixels are kept that hold a pixel of the image.
     """
 
     def __init__(self, levels: Sequence[str], channels: Sequence[int], factors: Sequence[int], out_channels: int):
@@ -71,9 +71,11 @@ class Supervision(nn.Module):
         self.levels, self.factors = tuple(levels), tuple(factors)
         self.heads = nn.ModuleList(nn.Conv2d(number, out_channels, 1) for number in channels)
 
-    def forward(self, net: nn.Module, padded: Tensor, size: tuple[int, int]) -> Scales:
+    def forward(
+        self, net: nn.Module, seen: Tensor, size: tuple[int, int], enlarge: Callable[[Tensor], Tensor]
+    ) -> Scales:
         with outputs_of(net, self.levels) as features:
-            logits = net(padded)
+            logits = enlarge(net(seen))
         height, width = size
         coarser = (
             head(features[level])[..., : math.ceil(height / factor), : math.ceil(width / factor)]

@@ -162,6 +162,20 @@ def test_background_of_a_binary_task_is_not_repeated() -> None:
     assert plan.proportions == pytest.approx([math.sqrt(1 / share) if each else 1.0 for each in held])
 
 
+@pytest.mark.parametrize("passes", [1, 2, 5])
+def test_an_epoch_of_several_passes_has_each_image_so_often(passes: int) -> None:
+    plan = plan_training(source(Sampling()), passes)
+    drawn = keys(plan.proportions, plan.length, 0) if plan.proportions else [Key(0, i) for i in range(30)]
+    assert sorted(drawn) == [Key(0, image, occurrence) for image in range(30) for occurrence in range(passes)]
+    assert plan.notes == ([] if passes == 1 else [f"{passes} passes over the images in an epoch"])
+
+
+def test_passes_and_rare_classes_multiply() -> None:
+    once, thrice = (plan_training(source(Sampling(repeat=0.4)), passes) for passes in (1, 3))
+    assert thrice.length == pytest.approx(3 * once.length, abs=3)
+    assert thrice.proportions == pytest.approx([3 * each for each in once.proportions or []])
+
+
 # ---- any number of ranks and workers, from any place ---------------------------------------------------------------
 
 

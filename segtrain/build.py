@@ -121,7 +121,10 @@ def open_source(config: DictConfig, allow: Iterable[str] = ()) -> DataSource:
     source: DataSource = build(config.data, "data", allow, "open").open(wanted)
     for split in ("train", "val"):
         if split not in source.splits:
-            raise UserError(f"data {source.name} has no {split} images; training needs them")
+            raise UserError(
+                f"data {source.name} has no {split} images, and training needs them: data.split=random divides those "
+                f"that are there, and of data=synthetic there are as many as data.{split} says"
+            )
     return source
 
 

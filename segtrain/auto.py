@@ -7,7 +7,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-AUTO = "auto"
+from segtrain.errors import UserError
+
+AUTO, UNSCALED = "auto", "none"
 STAND_IN: Mapping[str, Any] = {"batch_size": 8, "lr": 2e-3}  # what all else is built and checked with until then
 
 
@@ -30,7 +32,16 @@ def filled(config: DictConfig, numbers: Mapping[str, Any]) -> DictConfig:
 
 
 def stand_in(config: DictConfig) -> DictConfig:
-    """A configuration in which no number is open."""
+    """A configuration in which no number is open.
+
+    Raises:
+        UserError: the learning rate is to be measured, and then to be changed.
+    """
+    scaling = config.optim.get("scaling", UNSCALED)
+    if "lr" in open_settings(config) and scaling != UNSCALED:
+        raise UserError(
+            f"lr=auto measures with the batches that are trained, so optim.scaling={scaling} must be {UNSCALED}"
+        )
     return filled(config, {key: STAND_IN[key] for key in open_settings(config)})
 
 

@@ -200,7 +200,9 @@ class SegmentationModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Optimizer and schedule; the plateau is stepped by this module, since Lightning does it after saving."""
-        optimizer = self.optim.optimizer(self.net)
+        trainer: Any = self.trainer
+        images = trainer.datamodule.batch_size * trainer.accumulate_grad_batches * trainer.world_size
+        optimizer = self.optim.optimizer(self.net, images)
         scheduler, self._plateau = self.optim.scheduler(optimizer, self._total_steps(), self.monitor_mode)
         if self._plateau is not None and self._plateau_state is not None:
             self._plateau.load_state_dict(self._plateau_state)

@@ -22,6 +22,7 @@ from segtrain.models.normalize import require_encoder
 Mode = Literal["max", "min"]
 
 OPTIMIZERS = ("adamw", "sgd")
+SCALINGS: dict[str, Callable[[float], float]] = {"none": lambda times: 1.0, "linear": float, "sqrt": math.sqrt}
 SCHEDULES = ("cosine", "poly", "onecycle", "plateau", "constant")
 WARMUP_START = 0.01  # share of lr at the first step
 POLY_POWER = 0.9  # Chen et al. 2017 (DeepLab), section 4.1
@@ -41,6 +42,9 @@ class Optim:
         warmup: share of all steps, in [0, 1), over which lr rises linearly.
         patience: plateau only: validations without improvement before lr is halved.
         encoder_factor: learning rate of the encoder, relative to lr, > 0; 1: no difference.
+        scaling: how lr follows the images of a step, all processes and accumulated batches together: "none", "linear"
+            (Goyal et al. 2017, for SGD) or "sqrt" (for Adam: Malladi et al. 2022).
+        base_batch: images for which lr is given.
 
     Raises:
         UserError: a value out of range.
@@ -56,6 +60,8 @@ class Optim:
         warmup: float = 0.05,
         patience: int = 3,
         encoder_factor: float = 1.0,
+        scaling: str = "none",
+        base_batch: int = 8,
     ) -> None:
         self.name = checks.choice("optim.name", name, OPTIMIZERS)
         self.lr = checks.number("lr", lr, above=0)
@@ -65,23 +71,34 @@ class Optim:
         self.warmup = checks.number("optim.warmup", warmup, 0, 0.99)
         self.patience = checks.whole("optim.patience", patience, 0)
         self.encoder_factor = checks.number("optim.encoder_factor", encoder_factor, above=0)
+        self.scaling = checks.choice("optim.scaling", scaling, SCALINGS)
+        self.base_batch = checks.whole("optim.base_batch", base_batch, 1)
 
-    def optimizer(self, net: nn.Module) -> Optimizer:
+    def rate(self, images: int) -> float:
+        """The peak learning rate for so many images a step."""
+        return self.lr * SCALINGS[self.scaling](images / self.base_batch)
+
+    def optimizer(self, net: nn.Module, images: int | None = None) -> Optimizer:
         """The optimizer over the net's parameters; fused, so that a step needs no host wait.
+
+        Args:
+            net: whose parameters are trained.
+            images: of a step; None: as many as lr is given for.
 
         Raises:
             UserError: the encoder shall learn at a rate of its own, and the net has none.
         """
+        lr = self.rate(self.base_batch if images is None else images)
         groups = parameter_groups(net, self.weight_decay)
         if self.encoder_factor != 1:
             encoder = require_encoder(net, f"optim.encoder_factor={self.encoder_factor:g}")
-            groups = with_encoder_rate(groups, encoder, self.lr, self.lr * self.encoder_factor)
+            groups = with_encoder_rate(groups, encoder, lr, lr * self.encoder_factor)
         made: Optimizer
         if self.name == "sgd":
             nesterov = self.momentum > 0
-            made = torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=nesterov, fused=True)
+            made = torch.optim.SGD(groups, lr=lr, momentum=self.momentum, nesterov=nesterov, fused=True)
         else:
-            made = torch.optim.AdamW(groups, lr=self.lr, fused=True)
+            made = torch.optim.AdamW(groups, lr=lr, fused=True)
         made.register_load_state_dict_post_hook(check_state)
         return made
 

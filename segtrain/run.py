@@ -228,7 +228,7 @@ def _summary(
 ) -> dict[str, Any]:
     """summary.json without the times; the same goes to TensorBoard's table of hyper-parameters."""
     config = parts.config
-    names = {group: request.choices.get(group) for group in ("loss", "aug", "mix", "model")}
+    names = {group: request.choices.get(group) for group in ("loss", "aug", "mix", "model", "experiment")}
     settings = {"lr": config.lr, "batch_size": config.batch_size, "epochs": config.epochs, "seed": config.seed}
     summary = {"status": "done", "command": masked_command(sys.argv), **names, **settings, "data": parts.source.name}
     if parts.choice is not None:

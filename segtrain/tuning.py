@@ -139,7 +139,7 @@ def find_lr(parts: Parts, folder: Path, signals: Signals) -> tuple[float, str]:
         if isinstance(module.loss, Combo):
             module.loss.ramps = {}  # the weights of the first epoch, however many epochs of few images it takes
         optim = module.optim = copy.copy(module.optim)
-        optim.lr, optim.schedule, optim.warmup = LOW, "constant", 0.0
+        optim.lr, optim.schedule, optim.warmup, optim.scaling = LOW, "constant", 0.0, "none"
         test = RangeTest(signals)
         around: list[Callback] = [cb.StepSeeds(config.seed), test]
         around += [] if config.freeze_encoder == 0 else [cb.FreezeEncoder(ALWAYS)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from segtrain.cli import main
 from segtrain.errors import UserError
 from segtrain.optim import OPTIMIZERS, SCHEDULES, Optim, parameter_groups
+from tests import tiny
 
 LR, STEPS = 0.5, 40
 
@@ -209,3 +212,25 @@ def test_moments_lie_as_their_parameter_does(name: str) -> None:
             optimizer.load_state_dict(state)
         trained.append(net.weight.detach())
     torch.testing.assert_close(*trained, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("scaling", "expected"), [("none", 0.1), ("linear", 0.4), ("sqrt", 0.2)])
+def test_the_rate_follows_the_images_of_a_step(scaling: str, expected: float) -> None:
+    optim = Optim(lr=0.1, scaling=scaling, base_batch=8, encoder_factor=1.0)
+    assert optim.rate(32) == pytest.approx(expected)
+    assert optim.rate(8) == 0.1
+    net = nn.Linear(2, 2)
+    assert [group["lr"] for group in optim.optimizer(net, 32).param_groups] == pytest.approx([expected] * 2)
+    assert {group["lr"] for group in optim.optimizer(net).param_groups} == {0.1}
+
+
+def test_accumulated_batches_count(tmp_path: Path) -> None:
+    words = ["optim.schedule=constant", "optim.warmup=0", "lr=.01", "trainer.accumulate=2", "data.train=16"]
+    run = tiny.train(tmp_path, *words, "optim.scaling=linear", "optim.base_batch=2", "epochs=1")
+    assert [float(row["optim/lr"]) for row in tiny.table(run)] == pytest.approx([0.04])
+
+
+def test_a_measured_rate_is_not_scaled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *tiny.SYNTHETIC, *tiny.FAST, "lr=auto", "optim.scaling=sqrt", f"output_dir={tmp_path}"]) == 1
+    assert "so optim.scaling=sqrt must be none" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

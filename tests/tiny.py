@@ -14,11 +14,14 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from PIL import Image
+from torch import nn
 
 from segtrain.cli import main
 from segtrain.data.listing import Listing
 from segtrain.layouts.folder import FolderLayout
+from segtrain.models.normalize import SegmentationNet
 from segtrain.runs import Run, find_latest, read_run
+from segtrain.task import Task
 
 __all__ = ["Run", "find_latest", "read_run"]
 
@@ -70,6 +73,12 @@ def make_folder(
 def folder(root: Path, *more: str) -> list[str]:
     """Overrides that read such a data set."""
     return ["data=folder", f"data.root={root}", *more]
+
+
+def plain_net(task: Task, in_channels: int, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
+    """A net without batch norm, and with every parameter's gradient far from 0."""
+    net = nn.Sequential(nn.Conv2d(in_channels, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, task.num_classes, 1))
+    return SegmentationNet(net, mean, std, 1)
 
 
 def summary(run: Run) -> dict[str, Any]:

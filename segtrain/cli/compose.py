@@ -32,7 +32,7 @@ from segtrain.cli.values import check_values
 from segtrain.cli.words import ADDING_UP, parse_overrides, quoted
 from segtrain.errors import UserError
 
-OPTIONAL = ("debug",)  # groups that may be left out
+OPTIONAL = ("debug", "experiment")  # groups that may be left out
 OPS = "aug.train"  # where the ops of augmentation are
 OPEN = ("loss.weights", "loss.ramps", "aug.train", "callbacks")  # mappings to which a user may add names
 USUAL = {"data": "folder"}  # the option to begin with, of those that have a key

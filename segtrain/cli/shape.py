@@ -14,7 +14,7 @@ from segtrain.errors import UserError
 
 READ_AS_THEY_ARE = ("trainer",)  # groups of which no object is built, and an option with all of their keys
 USUAL = "auto"
-NO_KEY = ("debug",)  # groups whose options set keys of others
+NO_KEY = ("debug", "experiment")  # groups whose options set keys of others
 PICTURES = {"samples": None}
 
 

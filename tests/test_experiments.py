@@ -1,0 +1,38 @@
+"""experiment=...: each is a recipe that trains, and words of the command line go before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from segtrain.cli.compose import compose, options
+from tests import tiny
+
+RECIPES = [name for name in options("experiment") if name != "none"]
+SMALL = ["crop=32", "batch_size=4", "epochs=2", "passes=1", "~callbacks.pictures"]
+NETS = {"strong_baseline": [], "nnunet_like": ["model.width=2"]}  # three levels below the finest are supervised
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_trains(name: str, tmp_path: Path) -> None:
+    net = NETS.get(name, ["model.width=2", "model.depth=2"])
+    run = tiny.train(tmp_path, f"experiment={name}", fast=[*SMALL, *net])
+    summary = tiny.summary(run)
+    assert summary["status"] == "done"
+    assert summary["experiment"] == name
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_says_what_it_is_for_what_it_costs_and_what_it_reached(name: str) -> None:
+    lines = (Path(__file__).parents[1] / "conf" / "experiment" / f"{name}.yaml").read_text().splitlines()
+    comment = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+    assert "Cost:" in comment
+    assert "Measured" in comment
+
+
+def test_words_go_before_it() -> None:
+    words = ["experiment=cpu_quick", "loss=focal", "lr=.5", "optim.schedule=poly", "ema=null"]
+    config, chosen = compose("train", words)
+    assert (config.lr, config.optim.schedule, config.ema, config.passes) == (0.5, "poly", None, 4)
+    assert (chosen["loss"], chosen["aug"], chosen["experiment"]) == ("focal", "medium", "cpu_quick")

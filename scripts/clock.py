@@ -40,3 +40,15 @@ class Clock(Callback):
     def on_train_batch_end(self, *_: Any) -> None:
         """Behind all others."""
         note(self.now)
+
+
+class EpochClock(Callback):
+    """Notes the CPU time of this process when training begins, and when each epoch has been validated."""
+
+    def on_train_start(self, *_: Any) -> None:
+        """Ahead of the first epoch."""
+        ends.append(time.process_time())
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        """Behind its validation."""
+        ends.append(time.process_time())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segtrain.callbacks.perf import bottleneck, free_share, peak_memory
+from segtrain.callbacks.perf import bottleneck, free_share, less_often, peak_memory
 from tests import tiny
 
 
@@ -41,6 +41,13 @@ def test_what_limits(
 ) -> None:
     monkeypatch.setattr("segtrain.callbacks.perf.usable_cores", lambda: 8)
     assert bottleneck(waited, workers, cache, free) == said
+
+
+def test_validation_that_takes_much_is_said() -> None:
+    assert less_often(3, 7) == ""
+    assert less_often(0, 0) == ""
+    said = "; validation takes 40% of an epoch: with passes=4 and a quarter of the epochs it comes less often"
+    assert less_often(4, 6) == said
 
 
 @pytest.mark.parametrize(("cache", "behind"), [("none", 1), ("ram", 2)])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +116,56 @@ def test_two_processes_learn_what_one_does_with_batches_of_both(tmp_path: Path, 
         torch.testing.assert_close(nets[0][name], nets[1][name], atol=1e-6, rtol=0, msg=name)
     alone = tiny.train(tmp_path / "less", *words, "batch_size=2", data=tiny.folder(root), fast=["crop=32", "epochs=1"])
     assert any(not torch.allclose(tiny.weights(alone)[name], nets[1][name], atol=1e-4) for name in learned)
+
+
+@pytest.fixture
+def two_hosts() -> Iterator[list[list[str]]]:
+    """What makes a command run on each of two machines: network namespaces joined by a cable."""
+    if (
+        shutil.which("ip") is None
+        or subprocess.run(["ip", "netns", "add", "segtrain0"], capture_output=True).returncode
+    ):
+        pytest.skip("network namespaces cannot be made here: it needs iproute2 and the rights of root")
+    try:
+        for command in CABLE:
+            subprocess.run(["ip", *command.split()], check=True)
+        yield [["ip", "netns", "exec", f"segtrain{host}"] for host in (0, 1)]
+    finally:
+        for host in (0, 1):
+            subprocess.run(["ip", "netns", "del", f"segtrain{host}"], check=False, capture_output=True)
+
+
+CABLE = (
+    "netns add segtrain1",
+    "link add cable0 netns segtrain0 type veth peer name cable1 netns segtrain1",
+    *(f"-n segtrain{host} addr add 10.77.0.{host + 1}/24 dev cable{host}" for host in (0, 1)),
+    *(f"-n segtrain{host} link set {device} up" for host in (0, 1) for device in ("lo", f"cable{host}")),
+)
+
+
+@pytest.mark.slow
+def test_two_machines_make_one_run(tmp_path: Path, two_hosts: list[list[str]]) -> None:
+    """As docs/training.md starts them, with one process each."""
+    nodes = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2", "num_workers=0"]
+    words = ["-m", "segtrain", "train", *tiny.SYNTHETIC, *tiny.FAST, *nodes, "epochs=1", f"output_dir={tmp_path}"]
+    processes = []
+    for host, prefix in enumerate(two_hosts):
+        where = ["--nnodes=2", f"--node_rank={host}", "--nproc_per_node=1", "--master_addr=10.77.0.1"]
+        command = [*prefix, sys.executable, *TORCHRUN[:2], *where, "--master_port=29500", *words]
+        variables = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": f"cable{host}"}
+        processes.append(
+            subprocess.Popen(
+                command,
+                env=variables,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        )
+    results = [ended(process) for process in processes]
+    assert [code for code, _, _ in results] == [0, 0], results
+    run = tiny.read_run(tiny.find_latest(tmp_path))
+    assert run.status == "done"
+    assert len(list(run.folder.parent.iterdir())) == 1
+    assert torch.load(run.last, weights_only=True)["segtrain"]["processes"] == 2

@@ -14,6 +14,7 @@ from segtrain.loading import usable_cores
 
 NO_CACHE = "none"
 WAITS = 0.15  # share of the time from which on waiting is what to change
+VALIDATES = 0.35  # share of an epoch from which on it is said that validation may come less often
 ROOM = 0.5  # share of a GPU's memory
 
 
@@ -61,6 +62,7 @@ class Speed(Callback):
 
     def _begin_epoch(self) -> None:
         self._started = self._ready_at = time.perf_counter()
+        self._validating, self._validated = 0.0, 0.0
         self._waited, self._epoch_images, self._rate = 0.0, 0, 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -91,6 +93,14 @@ class Speed(Callback):
         self.seconds += self.epoch_seconds
         self._rate, self._epoch_images = self._epoch_images / self.epoch_seconds, 0
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._validating = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop it."""
+        self._validated += time.perf_counter() - self._validating
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the epoch's figures."""
         pl_module.log("perf/images_per_s", self._rate, logger=False)
@@ -102,7 +112,8 @@ class Speed(Callback):
         if self._epochs == (1 if self.cache == NO_CACHE else 2):
             workers = int(trainer.datamodule.workers)  # type: ignore[attr-defined]
             free = None if memory is None else free_share(pl_module.device, memory)
-            self.say(f"speed  {self._rate:.3g} images a second; " + bottleneck(waited, workers, self.cache, free))
+            said = bottleneck(waited, workers, self.cache, free) + less_often(self._validated, self.epoch_seconds)
+            self.say(f"speed  {self._rate:.3g} images a second; {said}")
 
 
 def bottleneck(waited: float, workers: int, cache: str, free: float | None) -> str:
@@ -124,6 +135,19 @@ def bottleneck(waited: float, workers: int, cache: str, free: float | None) -> s
     more = 2 * max(workers, 1)
     remedies += [f"num_workers={more}"] if free is not None and more < usable_cores() else []
     return f"{said}: try {' or '.join([*remedies, 'an aug with fewer ops'])}"
+
+
+def less_often(validated: float, trained: float) -> str:
+    """What would make validation a smaller share of an epoch, where it is a large one; else nothing.
+
+    Args:
+        validated: seconds of an epoch that validation took.
+        trained: those that training took.
+    """
+    share = validated / max(validated + trained, 1e-9)
+    if share < VALIDATES:
+        return ""
+    return f"; validation takes {share:.0%} of an epoch: with passes=4 and a quarter of the epochs it comes less often"
 
 
 def peak_memory(device: torch.device) -> float | None:

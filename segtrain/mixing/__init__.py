@@ -109,7 +109,8 @@ def build_mixing(
     for key in params:
         checks.choice(f"mix={kind}: each parameter", key, ["p", "off_epochs", *(k for k in known if k not in GIVEN)])
     for key, value, kind_of in (("task", task, Task), ("stats", stats, ClassStats)):
-        if value is not None and not isinstance(value, kind_of):
+        needed = key in known and known[key].default is inspect.Parameter.empty
+        if (value is not None or needed) and not isinstance(value, kind_of):
             raise UserError(f"mix.{key} must be ${{{key}}}, what the data say; got {value!r}")
     given = {key: value for key, value in zip(GIVEN, (task, stats), strict=True) if key in known}
     return Mixing(maker(**given, **params), p, off_epochs)

@@ -592,3 +592,11 @@ def test_classes_that_no_training_image_holds() -> None:
         build_mixing("copy_paste", task, stats)
     with pytest.raises(UserError, match=r"mix.classes: the training masks hold no pixel of class_2"):
         build_mixing("copy_paste", task, stats, classes=["class_2"])
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "binary"])
+def test_a_task_that_is_none_is_refused(wrong: Any) -> None:
+    """As where a file of the user's own has no `task: ${task}`."""
+    with pytest.raises(UserError, match=r"mix.task must be \$\{task\}, what the data say; got "):
+        build_mixing("classmix", wrong, STATS["binary"])
+    assert build_mixing("none", wrong) is None

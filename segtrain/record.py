@@ -46,7 +46,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     """What env.json of a run holds; None where it cannot be read."""
     try:
         found = json.loads((folder / "env.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

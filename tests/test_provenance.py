@@ -134,8 +134,9 @@ def test_each_further_sitting_is_added_and_the_first_is_kept(tmp_path: Path) -> 
     assert all(sitting.keys() - {"step"} == first.keys() for sitting in sittings)
 
 
-def test_a_damaged_record_does_not_stop_a_run_that_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["{", "[" * 100_000])
+def test_a_damaged_record_does_not_stop_a_run_that_goes_on(tmp_path: Path, content: str) -> None:
     run = tiny.train(tmp_path, "epochs=1", "optim.schedule=constant")
-    (run.folder / "env.json").write_text("{")
+    (run.folder / "env.json").write_text(content)
     assert main(["train", "resume=latest", "epochs=2", f"output_dir={tmp_path}"]) == 0
     assert len(record(run.folder)["sittings"]) == 1

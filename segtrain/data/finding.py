@@ -63,7 +63,7 @@ def load_findings(kept: Path | None) -> dict[str, Finding]:
     try:
         content = json.loads(kept.read_text(encoding="utf-8"))
         return {key: _finding(fields) for key, fields in content.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return {}  # a damaged file costs a new scan, nothing else
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import struct
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -104,7 +105,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         with warnings.catch_warnings():  # of tensors that are refused below
             warnings.simplefilter("ignore")
             checkpoint: Checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (*UNREADABLE, OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except (*UNREADABLE, OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, struct.error) as error:
         size = path.stat().st_size
         raise UserError(
             f"{path}: damaged or not a segtrain checkpoint ({size} bytes, {type(error).__name__}); use another one"

@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,17 @@ def test_a_checkpoint_that_makes_no_net_is_said(tmp_path: Path, change: dict[str
     save(path, whole)
     with pytest.raises(UserError, match=rf"^{path}: damaged"):
         load_predictor(path)
+
+
+@pytest.mark.parametrize(
+    "pickled", [b"", b"\x80\x02}r\x01", b"\x80\x02}q", b"\x80\x02X\xff\xff\xff\x7fab", b"\x80\x02h\x09."]
+)
+def test_a_pickle_that_ends_early_is_damaged(tmp_path: Path, pickled: bytes) -> None:
+    """torch's reader takes numbers from bytes that are no longer there."""
+    path, whole = tmp_path / "last.ckpt", tmp_path / "whole.ckpt"
+    torch.save({}, whole)
+    with zipfile.ZipFile(whole) as before, zipfile.ZipFile(path, "w") as after:
+        for name in before.namelist():
+            after.writestr(name, pickled if name.endswith("data.pkl") else before.read(name))
+    with pytest.raises(UserError, match=r"last.ckpt: damaged or not a segtrain checkpoint"):
+        cp.load_checkpoint(path)

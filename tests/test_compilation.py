@@ -95,6 +95,7 @@ def test_training_goes_through_it_and_scoring_does_not(
     assert tiny.summary(run)["chosen"]["compile"] is True
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("seen")
 def test_the_same_is_learned(tmp_path: Path) -> None:
     one, other = (tiny.weights(tiny.train(tmp_path / word, f"compile={word}")) for word in ("true", "false"))

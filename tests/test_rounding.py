@@ -118,6 +118,7 @@ def test_a_net_that_does_not_stand_it_is_trained_in_float32(
     assert any(not torch.equal(value, same[name]) for name, value in tiny.weights(rounded).items())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("native")
 def test_a_run_goes_on_in_what_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the check, made anew, would find otherwise."""

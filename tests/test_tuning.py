@@ -198,6 +198,7 @@ def never(*_: Any) -> Any:
     raise AssertionError("measured again")
 
 
+@pytest.mark.slow
 def test_the_number_is_as_good_as_given_and_stays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +258,7 @@ def test_each_run_of_a_sweep_measures_for_itself(tmp_path: Path, monkeypatch: py
     assert main(["train", *words]) == 0  # all are done
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """resume=auto compares what was typed."""
     monkeypatch.setattr(tuning, "find_lr", lambda *_: (0.004, "found"))

@@ -181,6 +181,7 @@ def test_it_is_true_or_false(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 # ---- whole trainings -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_may_go_on_with_it_or_without(tmp_path: Path) -> None:
     """With a moving average and deep supervision: bit for bit the run that keeps everything."""
     words = ["ema=.9", "deep_supervision=1", "checkpoint.every_steps=1", "deterministic=true"]

@@ -176,6 +176,7 @@ def test_all_heads_begin_with_the_class_shares() -> None:
 # ---- whole trainings -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_resume_is_exact(tmp_path: Path) -> None:
     """With a moving average, mixing, and steps of two batches."""
     words = ["deep_supervision=2", "bias_prior=true", "ema=.9", "mix=mixup", "mix.p=1", "trainer.accumulate=2"]
@@ -189,6 +190,7 @@ def test_a_resume_is_exact(tmp_path: Path) -> None:
     assert tiny.curves(whole) == tiny.curves(run)
 
 
+@pytest.mark.slow
 def test_weights_go_from_nets_with_heads_to_nets_without_and_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

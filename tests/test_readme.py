@@ -54,7 +54,7 @@ def small(command: str, folder: Path) -> list[str]:
     if words[0] not in ("train", "evaluate", "predict"):
         return words
     if words[0] == "train" and not any(word.startswith(("resume=", "--help")) for word in words):
-        in_files = any(word.startswith(("data=", "+experiment=")) for word in words)
+        in_files = any(word.startswith(("data=", "experiment=my_")) for word in words)
         words += SMALL + ([] if in_files else tiny.SYNTHETIC)
         words += [] if any(word.startswith("model=") for word in words) else tiny.NET
         words = [word.replace("tu-convnext_tiny", "resnet18") for word in words]

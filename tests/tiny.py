@@ -27,7 +27,7 @@ __all__ = ["Run", "find_latest", "read_run"]
 
 NET = ["model.width=2", "model.depth=2"]
 SYNTHETIC = ["data.size=32", "data.train=10", "data.val=3", "data.test=3", "data.foreground=.2"]
-BARE = [*NET, "crop=32", "batch_size=4", "epochs=2"]
+BARE = [*NET, "crop=32", "batch_size=4", "epochs=2", "compile=false"]
 FAST = [*BARE, "~callbacks.pictures"]  # to draw them takes as long as all else
 
 

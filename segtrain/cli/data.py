@@ -79,7 +79,7 @@ def training(
     rest, text = written(config, choices, words, new)
     file = write_experiment(Path(str(config.write)).expanduser(), name, text)
     print(f"{file} holds what is recommended, and your own settings")
-    return ["segtrain", "train", "--config-dir", str(config.write), f"+experiment={file.stem}", *rest]
+    return ["segtrain", "train", "--config-dir", str(config.write), f"experiment={file.stem}", *rest]
 
 
 def look_through(config: DictConfig, allow: Sequence[str]) -> Report:

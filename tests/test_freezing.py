@@ -110,6 +110,7 @@ def test_two_processes_keep_it_too(tmp_path: Path, weights: Path) -> None:
     assert tiny.differing(torch.load(weights, weights_only=True), kept) == []
 
 
+@pytest.mark.slow
 def test_the_encoder_learns_at_its_own_rate(tmp_path: Path, weights: Path) -> None:
     """With SGD, no momentum and no decay, the first step is the rate times the gradient."""
     words = [f"model.encoder_weights={weights}", "optim=sgd", "optim.momentum=0", "optim.weight_decay=0"]

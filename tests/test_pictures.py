@@ -70,6 +70,7 @@ def test_how_samples_are_made_is_shown_once_and_changes_nothing(tmp_path: Path, 
     assert "train/augmentation" not in shown_images(none)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_shows_it_no_second_time(tmp_path: Path) -> None:
     words = ["train", *tiny.SYNTHETIC, *tiny.BARE, "checkpoint.every_steps=1", f"output_dir={tmp_path}"]
     assert main([*words, *tiny.stop_at(1)]) == 1

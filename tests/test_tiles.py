@@ -88,7 +88,10 @@ def test_without_a_word_large_images_go_in_tiles_that_begin_at_the_nets_stride()
 # ---- scores ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=list(IDS))
+@pytest.fixture(
+    scope="module",
+    params=[mode if mode == "multiclass" else pytest.param(mode, marks=pytest.mark.slow) for mode in IDS],
+)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
     """A run on images of which two in three are larger than a tile, and its data."""
     root = tiny.make_folder(tmp_path_factory.mktemp("squares"), IDS[request.param], (48, 3, 6), SIZES)

@@ -24,7 +24,7 @@ def runs(output: Path) -> dict[str, Run]:
 KILLED, ENDED = (signal.SIGKILL, -9, "running"), (signal.SIGTERM, 143, "stopped")
 
 
-@pytest.mark.parametrize(("number", "code", "status"), [KILLED, ENDED])
+@pytest.mark.parametrize(("number", "code", "status"), [KILLED, pytest.param(*ENDED, marks=pytest.mark.slow)])
 @pytest.mark.fault("Sweeps", "killed or preempted in a run", "that run is not done; the same command finishes the rest")
 def test_killed_in_a_run(tmp_path: Path, number: int, code: int, status: str) -> None:
     whole = tmp_path / "whole"

@@ -91,9 +91,12 @@ def may_break(name: str, promise: str) -> bool:
     return name.startswith("boundary") and promise in ("perfect is 0", "right is best")
 
 
+PER_YES_OR_NO_FORMS = [name for name, terms in ALL.items() if set(terms) & set(PER_YES_OR_NO)]
+
+
 def form_of_labels(name: str, mode: str) -> bool:
-    """Whether other parameters are tried on what binary and multiclass have been tried on."""
-    return mode == "multilabel" and name not in LOSSES
+    """Whether other parameters are tried in modes beside the one in which they differ most."""
+    return mode != "multiclass" and name not in LOSSES and name not in PER_YES_OR_NO_FORMS
 
 
 TRIPLES = [

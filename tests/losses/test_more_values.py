@@ -138,7 +138,9 @@ def test_is_its_definition_on_any_shape(
     assert_close(float(value), float(reference(name, task, params)(logits, target)), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["random", "empty", "full"])
+@pytest.mark.parametrize(
+    "kind", ["random", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("empty", "full"))]
+)
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_gradient_is_that_of_the_definition(name: str, kind: str, task: Task) -> None:
     """Central differences of the oracle, which knows nothing of backward."""

@@ -20,13 +20,11 @@ class Chosen:
     """What was chosen.
 
     Args:
-        precision: of the arithmetic.
         checked: whether bfloat16 was chosen here, so that it is to be checked.
         compiled: whether torch.compile is used.
         why: by subject, in words.
     """
 
-    precision: str
     checked: bool
     compiled: bool
     why: dict[str, str]
@@ -37,7 +35,7 @@ class Chosen:
 
     def as_dict(self) -> dict[str, Any]:
         """For summary.json."""
-        return {"precision": self.precision, "compile": self.compiled, "why": self.why}
+        return {"compile": self.compiled, "why": self.why}
 
 
 def choose(parts: Parts, trial: Trainer) -> Chosen:
@@ -63,4 +61,4 @@ def choose(parts: Parts, trial: Trainer) -> Chosen:
         "load": parts.data.why,
         "compile": f"{'yes' if compiled else 'no'}: {reason}",
     }
-    return Chosen(precision, half and not given, compiled, why)
+    return Chosen(half and not given, compiled, why)

@@ -36,4 +36,4 @@ def test_words_go_before_it() -> None:
     words = ["experiment=cpu_quick", "loss=focal", "lr=.5", "optim.schedule=poly", "ema=null"]
     config, chosen = compose("train", words)
     assert (config.lr, config.optim.schedule, config.ema, config.passes) == (0.5, "poly", None, 4)
-    assert (chosen["loss"], chosen["aug"], chosen["experiment"]) == ("focal", "medium", "cpu_quick")
+    assert (chosen["loss"], chosen["aug"], chosen["experiment"]) == ("focal", "light", "cpu_quick")

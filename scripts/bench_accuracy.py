@@ -11,6 +11,7 @@ entropy and Dice, AdamW with warm-up and cosine over the time. Ours: a first tra
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import math
 import statistics
@@ -131,8 +132,9 @@ def ours(root: Path, seconds: float, words: Sequence[str], seed: int) -> Result:
         epochs = max(1, int((seconds - first) / second) + 1)
         train([*command, *clock, f"epochs={epochs}"])
         summary: Any = json.loads((Path(folder) / "latest" / "summary.json").read_text())
-    seen = round(summary["images_per_s"] * summary["seconds"])
-    return Result(float(summary["test"]["iou"]), seen, ends[-1] - ends[0])
+        with (Path(folder) / "latest" / "metrics.csv").open(newline="") as file:
+            steps = max(int(row["step"]) for row in csv.DictReader(file))
+    return Result(float(summary["test"]["iou"]), steps * int(summary["batch_size"]), ends[-1] - ends[0])
 
 
 def train(words: Sequence[str]) -> None:

@@ -23,7 +23,8 @@ from segtrain.errors import UserError
 AUTO = "auto"
 MINUTES = 60  # of a training from which on it is worth it
 BACKWARD = 2  # times as much arithmetic as forward
-# floating-point operations a second that convolutions reach (measured: docs/benchmarks.md), of a core or of a GPU
+# floating-point operations a second that convolutions reach, of a core or of a GPU; rough: what is decided by them are
+# trainings of minutes and of hours
 CPU_RATES = {True: 1.5e11, False: 3e10}  # by whether bfloat16 is multiplied by the hardware
 GPU_RATE = 5e13
 

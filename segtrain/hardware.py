@@ -53,7 +53,7 @@ def has_native_bf16(accelerator: str) -> bool:
 
 
 def limit_threads(wanted: int | str) -> int:
-    """Let torch use so many threads; how many it uses now.
+    """Let torch use so many threads from now on in this process; how many those are.
 
     Args:
         wanted: a number, or "auto": as many as it would, but no more than there are cores for this process (torch

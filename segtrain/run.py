@@ -21,7 +21,6 @@ from rich.console import Console
 from segtrain import callbacks as cb
 from segtrain import checks
 from segtrain.assemble import Parts, Request, assemble, check_before_data, check_determinism, check_encoder, not_changed
-from segtrain.auto import filled, known, stand_in
 from segtrain.build import build, plain, shown
 from segtrain.callbacks.tensorboard import EventFile, describe_run, record_result
 from segtrain.causes import failures_in_words
@@ -30,7 +29,6 @@ from segtrain.compilation import require_compiler
 from segtrain.console import listed, log, score_table, set_up_logging
 from segtrain.errors import UserError
 from segtrain.evaluation import output_folder, threshold_report, write_tables
-from segtrain.hardware import limit_threads
 from segtrain.headline import closing, headline
 from segtrain.labels import check_labels
 from segtrain.process import restored
@@ -43,7 +41,8 @@ from segtrain.signals import Signals, listening
 from segtrain.speed import Chosen, choose
 from segtrain.task import Task
 from segtrain.trainer import build_trainer
-from segtrain.tuning import tune
+from segtrain.tuning.auto import filled, known, stand_in
+from segtrain.tuning.measuring import tune
 
 
 @restored()
@@ -63,7 +62,6 @@ def train(request: Request) -> Run:
     check_before_data(given)
     trial, _ = _trainer(given.config, Path(os.devnull), request, Signals())  # finds wrong settings
     require_compiler(given.config.compile, trial.strategy.root_device)
-    limit_threads(given.config.trainer.threads)
     parts = assemble(given)
     check_labels(parts.source)
     parts.data.check_shares(trial.world_size, _used_splits(parts))

@@ -19,7 +19,6 @@ from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
 from segtrain.assemble import Parts, Request
-from segtrain.auto import filled, open_settings
 from segtrain.build import plain, shown
 from segtrain.callbacks.tensorboard import one_error_of_the_writer
 from segtrain.checkpoint import initialise_from, load_checkpoint, sweep_temporaries
@@ -40,7 +39,8 @@ from segtrain.runs import (
 )
 from segtrain.secrets import masked_command, masked_words
 from segtrain.signals import Signals, Stopped, interruption, listening
-from segtrain.tuning import remembered
+from segtrain.tuning.auto import filled, open_settings
+from segtrain.tuning.measuring import remembered
 
 FOLDER, CHECKPOINT = "SEGTRAIN_RUN_FOLDER", "SEGTRAIN_RUN_CHECKPOINT"  # for the processes that Lightning starts
 DATA_PATHS = ("data.root", "data.split_file", "data.exclude", "aug.references")

@@ -49,11 +49,11 @@ def choose(parts: Parts, trial: Trainer) -> Chosen:
     threads = torch.get_num_threads()
     given = config.trainer.precision != "auto"
     half = precision == hardware.BFLOAT16
-    images = parts.data.train_batches() * config.batch_size * config.epochs
     compiled, reason = False, "as asked for"
     if config.compile is not False:
         image = random_batch(parts.source.task, (parts.source.channels, *parts.data.crop), parts.source.dtype, CPU)[0]
         per_image = compilation.operations(parts.module.net, image[:1])
+        images = _batches(parts, trial) * config.batch_size * config.epochs
         estimate = compilation.minutes(per_image, images, device, half, threads)
         compiled, reason = compilation.choose(config.compile, device, estimate)
     why = {
@@ -62,3 +62,9 @@ def choose(parts: Parts, trial: Trainer) -> Chosen:
         "compile": f"{'yes' if compiled else 'no'}: {reason}",
     }
     return Chosen(half and not given, compiled, why)
+
+
+def _batches(parts: Parts, trial: Trainer) -> int:
+    """Training batches of an epoch, of each process."""
+    batches, limit = parts.data.train_batches() // trial.world_size, trial.limit_train_batches
+    return min(batches, limit) if isinstance(limit, int) else batches

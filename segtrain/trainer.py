@@ -16,7 +16,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from segtrain import checks
 from segtrain.checkpoint import AtomicCheckpointIO
 from segtrain.errors import UserError
-from segtrain.hardware import FLOAT16, choose_accelerator, choose_precision
+from segtrain.hardware import FLOAT16, choose_accelerator, choose_precision, limit_threads
 
 WARN = "warn"  # of deterministic: train on, also where an operation is not
 NOTHING = nullcontext("nothing")
@@ -56,12 +56,13 @@ def build_trainer(
 ) -> Trainer:
     """The trainer for a configuration of the group `trainer`.
 
-    It sets which algorithms torch uses from now on in this process, see determinism.restored.
+    It sets which algorithms and how many threads torch uses from now on in this process, see process.restored.
 
     Raises:
         UserError: a value out of range, float16, or an accelerator that is not there.
     """
     accelerator = choose_accelerator(config["accelerator"])
+    limit_threads(config["threads"])
     if config["precision"] == FLOAT16:  # its scaled gradients overflow at times, which would count as non-finite
         raise UserError(f"trainer.precision={FLOAT16} is for prediction alone; use bf16-mixed or 32-true")
     try:

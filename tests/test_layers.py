@@ -21,7 +21,7 @@ LAYERS = {
     "checkpoint": 2, "module": 2.1, "datamodule": 2.1, "trainer": 2.1, "callbacks": 2.2,
     "inference": 3, "console": 3, "record": 3, "resume": 3, "repro": 3.1,
     "evaluation": 3.1, "labels": 3.1,
-    "causes": 3.1, "lr_range": 3.1, "throughput": 3.2, "auto": 4, "build": 4, "net": 4.05, "assemble": 4.1,
+    "causes": 3.1, "build": 4, "net": 4.05, "assemble": 4.1,
     "explain": 4.1, "tuning": 4.12, "headline": 4.15, "session": 4.15, "speed": 4.15, "run": 4.2,
     "cli": 6, "__main__": 7, "__init__": 7,
 }  # fmt: skip

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from segtrain import hardware, trainer
+from segtrain.cli import main
 from segtrain.cli.compose import compose
 from segtrain.datamodule import SegmentationDataModule
 from segtrain.errors import UserError
@@ -122,3 +125,20 @@ def test_what_was_chosen_is_said_and_kept(tmp_path: Path, capsys: pytest.Capture
     shown = capsys.readouterr().out
     for subject, said in why.items():
         assert f"{subject:6} {said}\n" in shown
+
+
+def test_threads_are_those_of_training_evaluation_and_prediction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    run = tiny.train(tmp_path, "epochs=1", "trainer=cpu", "trainer.threads=3")
+    assert 3 in chosen
+    image = tmp_path / "image.png"
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(image)
+    for number, words in (
+        (5, ["evaluate", "surface=false"]),
+        (7, ["predict", f"input={image}", f"output={tmp_path / 'masks'}"]),
+    ):
+        assert main([*words, f"run={run.folder}", f"trainer.threads={number}"]) == 0
+        assert number in chosen

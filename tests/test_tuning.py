@@ -16,17 +16,18 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from segtrain import lr_range, throughput, tuning
 from segtrain.assemble import Parts, Request, assemble
-from segtrain.auto import STAND_IN, filled, stand_in
 from segtrain.callbacks import FreezeEncoder
 from segtrain.cli import main
 from segtrain.cli.compose import compose
 from segtrain.console import set_up_logging
 from segtrain.errors import UserError
-from segtrain.lr_range import HIGH, LOW, STEPS, curve, has_broken, rate_of, smoothed, suggest
 from segtrain.signals import Signals
-from segtrain.throughput import NoRoomError, batch_sizes, choose_batch, kept_bytes, timed
+from segtrain.tuning import lr_range, throughput
+from segtrain.tuning import measuring as tuning
+from segtrain.tuning.auto import STAND_IN, filled, stand_in
+from segtrain.tuning.lr_range import HIGH, LOW, STEPS, curve, has_broken, rate_of, smoothed, suggest
+from segtrain.tuning.throughput import NoRoomError, batch_sizes, choose_batch, kept_bytes, timed
 from tests import tiny
 
 RATES = [rate_of(step) for step in range(STEPS)]

@@ -30,7 +30,7 @@ def predict(arguments: Arguments) -> int:
     from segtrain import checks
     from segtrain.build import plain
     from segtrain.console import log, set_up_logging
-    from segtrain.hardware import choose_accelerator, choose_precision
+    from segtrain.hardware import choose_accelerator, choose_precision, limit_threads
     from segtrain.inference import load_predictor
     from segtrain.inference.write import find_images, predict_files, prepare_output
 
@@ -38,6 +38,7 @@ def predict(arguments: Arguments) -> int:
     set_up_logging()
     _, checkpoint = find_checkpoint(str(config.run), Path(config.output_dir))
     images = find_images(str(config.input))
+    limit_threads(config.trainer.threads)
     accelerator = choose_accelerator(config.trainer.accelerator)
     device = {"gpu": "cuda"}.get(accelerator, accelerator)
     precision = choose_precision(config.trainer.precision, accelerator)

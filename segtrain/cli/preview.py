@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segtrain import checks
-from segtrain.auto import AUTO
 from segtrain.cli import COMPARE, Arguments
 from segtrain.cli.compose import show
 from segtrain.cli.several import Combination, combinations, is_setting, read_values
 from segtrain.errors import UserError
 from segtrain.runs import clean_name
+from segtrain.tuning.auto import AUTO
 
 if TYPE_CHECKING:
     from segtrain.augment import Augmentation
@@ -147,9 +147,9 @@ def build_pipeline(chosen: Combination, source: DataSource, allow: Sequence[str]
     Raises:
         UserError: whatever augmentation or mixing refuses.
     """
-    from segtrain.auto import stand_in
     from segtrain.build import build_augmentation_of, build_mixing_of, with_task
     from segtrain.mixed import make_bank, mix_step
+    from segtrain.tuning.auto import stand_in
 
     config = with_task(stand_in(chosen.config), source.task, source.stats)
     augmentation = build_augmentation_of(config, source, allow)

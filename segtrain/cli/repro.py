@@ -94,8 +94,8 @@ def _words(first: Mapping[str, Any], last: Mapping[str, Any], given: Sequence[st
 
 def _measured(then: Run, request: Request) -> list[str]:
     """Words that put the numbers of the run in the place of `auto`: measured again, they could be others."""
-    from segtrain.auto import known
     from segtrain.checkpoint import KEY, load_checkpoint, understood
+    from segtrain.tuning.auto import known
 
     with understood(then.last):
         numbers = known(request.config, load_checkpoint(then.last)[KEY]["config"])

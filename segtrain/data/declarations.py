@@ -30,10 +30,7 @@ BY_LINE = "numbered by line from 0"
 ROBOFLOW = ["pixel value", "class"]  # the header of its table; others of that name list images
 
 # what files of any content make of reading them; an id of 1e999 is too large to be whole
-UNREADABLE = (
-    *(ValueError, LookupError, TypeError, AttributeError, OverflowError),
-    *(OSError, RecursionError, csv.Error),
-)
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, OSError, RecursionError, csv.Error)
 
 Reader = Callable[[Path], Declared | None]
 

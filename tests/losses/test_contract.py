@@ -91,16 +91,16 @@ def may_break(name: str, promise: str) -> bool:
     return name.startswith("boundary") and promise in ("perfect is 0", "right is best")
 
 
-PER_YES_OR_NO_FORMS = [name for name, terms in ALL.items() if set(terms) & set(PER_YES_OR_NO)]
+FORMS_OF_YES_OR_NO = [name for name, terms in ALL.items() if set(terms) & set(PER_YES_OR_NO)]
 
 
-def form_of_labels(name: str, mode: str) -> bool:
+def is_tried_by_hand(name: str, mode: str) -> bool:
     """Whether other parameters are tried in modes beside the one in which they differ most."""
-    return mode != "multiclass" and name not in LOSSES and name not in PER_YES_OR_NO_FORMS
+    return mode != "multiclass" and name not in LOSSES and name not in FORMS_OF_YES_OR_NO
 
 
 TRIPLES = [
-    pytest.param(name, mode, promise, marks=[pytest.mark.slow] * form_of_labels(name, mode))
+    pytest.param(name, mode, promise, marks=[pytest.mark.slow] * is_tried_by_hand(name, mode))
     for name, mode in PAIRS
     for promise in PROMISES
     if not may_break(name, promise)

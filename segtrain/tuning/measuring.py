@@ -21,7 +21,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from segtrain import callbacks as cb
 from segtrain.assemble import Parts, Request
-from segtrain.auto import filled, known, open_settings
 from segtrain.build import build, plain
 from segtrain.callbacks.freezing import ALWAYS
 from segtrain.causes import failures_in_words
@@ -29,15 +28,25 @@ from segtrain.checkpoint import KEY, understood
 from segtrain.determinism import random_batch
 from segtrain.errors import UserError
 from segtrain.losses import Combo
-from segtrain.lr_range import HIGH, LOW, RangeTest, draw_range, suggest
 from segtrain.models.supervision import as_scales
 from segtrain.module import SegmentationModule
 from segtrain.resume import Resume
 from segtrain.secrets import masked
 from segtrain.signals import Signals
 from segtrain.task import Batch
-from segtrain.throughput import BACKWARD, SHARE, NoRoomError, batch_sizes, choose_batch, free_memory, kept_bytes, timed
 from segtrain.trainer import build_trainer
+from segtrain.tuning.auto import filled, known, open_settings
+from segtrain.tuning.lr_range import HIGH, LOW, RangeTest, draw_range, suggest
+from segtrain.tuning.throughput import (
+    BACKWARD,
+    SHARE,
+    NoRoomError,
+    batch_sizes,
+    choose_batch,
+    free_memory,
+    kept_bytes,
+    timed,
+)
 
 PICTURE = "plots/lr_range.png"
 ENDLESS = 10**6  # epochs: it ends by its steps, and mixing does not end before

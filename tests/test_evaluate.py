@@ -143,6 +143,7 @@ def test_several_classes(mode: str, tmp_path: Path, capsys: pytest.CaptureFixtur
         assert scores["class"][name]["iou"] == (pytest.approx(float(found), abs=1e-6) if found else None)
 
 
+@pytest.mark.slow
 def test_means_over_classes_leave_out_the_background_where_asked(tmp_path: Path) -> None:
     run = tiny.train(tmp_path, "epochs=1", "task=multiclass")
     rows = evaluate(run, tmp_path / "tables", "metrics.include_background=false")

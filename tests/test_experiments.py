@@ -11,11 +11,13 @@ from tests import tiny
 
 RECIPES = [name for name in options("experiment") if name != "none"]
 SMALL = ["crop=32", "batch_size=4", "epochs=2", "passes=1", "~callbacks.pictures"]
-SLOW = ("strong_baseline",)  # a net of the library's
+QUICK = ("cpu_quick", "imbalanced")  # the others are run by hand
 NETS = {"strong_baseline": [], "nnunet_like": ["model.width=2"]}  # three levels below the finest are supervised
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in RECIPES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in RECIPES]
+)
 def test_it_trains(name: str, tmp_path: Path) -> None:
     net = NETS.get(name, ["model.width=2", "model.depth=2"])
     run = tiny.train(tmp_path, f"experiment={name}", fast=[*SMALL, *net])

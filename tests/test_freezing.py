@@ -59,7 +59,7 @@ def changed(one: State, other: State) -> set[str]:
     return {"encoder" if name.startswith(ENCODER) else "rest" for name in tiny.differing(one, other)}
 
 
-@pytest.mark.parametrize(("frozen", "second"), [("1", {"encoder", "rest"}), ("always", {"rest"})])
+@pytest.mark.parametrize(("frozen", "second"), tiny.every(2, [("1", {"encoder", "rest"}), ("always", {"rest"})]))
 def test_the_encoder_is_kept(tmp_path: Path, weights: Path, frozen: str, second: set[str]) -> None:
     words = [f"model.encoder_weights={weights}", f"freeze_encoder={frozen}", "optim.warmup=0"]
     tiny.train(tmp_path, *words, *WATCH, fast=FAST)
@@ -79,7 +79,8 @@ def whole(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return tiny.train(tmp_path_factory.mktemp("whole"), *words, fast=FAST)
 
 
-@pytest.mark.parametrize("step", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [1, 2, 3])
 def test_a_resume_is_exact_within_and_behind_the_frozen_epochs(
     tmp_path: Path, weights: Path, whole: Run, step: int
 ) -> None:

@@ -21,6 +21,8 @@ import fuzz_images  # noqa: E402
 import fuzz_inputs  # noqa: E402
 import fuzz_sources  # noqa: E402
 
+from tests import tiny  # noqa: E402
+
 Watch = fuzz_commands.Watch
 
 
@@ -47,7 +49,7 @@ def test_every_sound_image_is_sound(tmp_path: Path) -> None:
         assert fuzz_images.verdict(path) == [], name
 
 
-@pytest.mark.parametrize("name", list(fuzz_sources.MANIFESTS))
+@pytest.mark.parametrize("name", tiny.every(4, list(fuzz_sources.MANIFESTS)))
 def test_every_sound_manifest_is_sound(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     from segtrain.cli import main
 

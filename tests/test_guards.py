@@ -29,7 +29,7 @@ _forgotten = tiny.cleared(norms)
 
 
 @pytest.mark.parametrize("few", [guards.FEW, 0])
-@pytest.mark.parametrize("words", [["trainer.accumulate=2", "batch_size=2"], ["trainer.log_every=1"]])
+@pytest.mark.parametrize("words", tiny.every(2, [["trainer.accumulate=2", "batch_size=2"], ["trainer.log_every=1"]]))
 def test_the_mean_norm_of_each_epoch(
     tmp_path: Path, words: list[str], few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

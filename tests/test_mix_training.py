@@ -241,6 +241,7 @@ def test_a_folder_of_images_is_pasted_from(tmp_path: Path) -> None:
     assert "-copy_paste-s1_" in run.folder.name
 
 
+@pytest.mark.slow
 def test_sweeps_and_the_list_of_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "-m", *tiny.SYNTHETIC, *tiny.FAST, "epochs=1", f"output_dir={tmp_path}", "name=grid"]
     assert main([*words, "mix=none,cutmix"]) == 0
@@ -257,14 +258,17 @@ def test_sweeps_and_the_list_of_options(tmp_path: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [
-        (["mix=cutmix", "mix.p=2"], "mix.p must be a number in [0, 1], got 2"),
-        (["mix=cutmicks"], "did you mean cutmix"),
-        (["mix=cutmix", "mix.alpha=1"], "mix.alpha"),
-        (["mix.p=.5"], "the mix that is chosen has no p"),
-        (["mix=cutmix", "batch_size=1"], "mix=cutmix needs batches of 2 or more images, and batch_size is 1"),
-        (["mix=copy_paste", "mix.classes=[cell]"], "mix.classes: each must be one of foreground, 1; got 'cell'"),
-    ],
+    tiny.every(
+        3,
+        [
+            (["mix=cutmix", "mix.p=2"], "mix.p must be a number in [0, 1], got 2"),
+            (["mix=cutmicks"], "did you mean cutmix"),
+            (["mix=cutmix", "mix.alpha=1"], "mix.alpha"),
+            (["mix.p=.5"], "the mix that is chosen has no p"),
+            (["mix=cutmix", "batch_size=1"], "mix=cutmix needs batches of 2 or more images, and batch_size is 1"),
+            (["mix=copy_paste", "mix.classes=[cell]"], "mix.classes: each must be one of foreground, 1; got 'cell'"),
+        ],
+    ),
 )
 def test_wrong_settings_are_found_at_the_start(
     tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]

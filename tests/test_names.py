@@ -20,30 +20,36 @@ FOCAL = "+loss@loss.terms.focal=focal"
 NO_BCE = ["~loss.terms.bce", "~loss.weights.bce"]
 
 
-@pytest.mark.parametrize("option", options("loss"))
+@pytest.mark.parametrize("option", tiny.every(4, options("loss")))
 def test_an_option_keeps_its_name(option: str) -> None:
     assert make_request([f"loss={option}"], None, ()).choices["loss"] == option
 
 
 @pytest.mark.parametrize(
     ("words", "name"),
-    [
-        (["loss=dice_bce", FOCAL], "dice_bce_focal"),
-        ([FOCAL, "+loss.weights.focal=.5", "loss=dice_bce", "loss.terms.focal.gamma=3"], "dice_bce_focal"),
-        ([FOCAL], "dice_ce_focal"),  # of the default
-        (["loss=dice_bce", *NO_BCE], "dice"),
-        (["loss=dice_bce", *NO_BCE, FOCAL], "dice_focal"),
-        (["loss=dice_boundary", "~loss.terms.boundary", "~loss.weights.boundary", "~loss.ramps.boundary"], "dice_ce"),
-        (["loss=dice_ce", "+loss@loss.terms.ce=bce"], "dice_bce"),  # in the place of another
-        (["loss=dice_ce", "+loss@loss.terms.second=tversky"], "dice_ce_tversky"),
-        (["loss=dice_ce", "+loss.terms.mine={_target_: torch.nn.BCELoss}"], "dice_ce_mine"),
-        (["loss=dice_ce", "+loss.terms.mine._target_=torch.nn.BCELoss"], "dice_ce_mine"),
-        # parameters
-        (["loss=focal", "loss.gamma=3"], "focal"),
-        (["loss=dice_bce", "loss.weights.bce=.5", "loss.terms.dice.smooth=2"], "dice_bce"),
-        (["loss=dice_boundary", "loss.terms.boundary={}"], "dice_boundary"),
-        (["loss=dice_ce", "+loss.ramps.dice={to: 0, end: 3}"], "dice_ce"),
-    ],
+    tiny.every(
+        3,
+        [
+            (["loss=dice_bce", FOCAL], "dice_bce_focal"),
+            ([FOCAL, "+loss.weights.focal=.5", "loss=dice_bce", "loss.terms.focal.gamma=3"], "dice_bce_focal"),
+            ([FOCAL], "dice_ce_focal"),  # of the default
+            (["loss=dice_bce", *NO_BCE], "dice"),
+            (["loss=dice_bce", *NO_BCE, FOCAL], "dice_focal"),
+            (
+                ["loss=dice_boundary", "~loss.terms.boundary", "~loss.weights.boundary", "~loss.ramps.boundary"],
+                "dice_ce",
+            ),
+            (["loss=dice_ce", "+loss@loss.terms.ce=bce"], "dice_bce"),  # in the place of another
+            (["loss=dice_ce", "+loss@loss.terms.second=tversky"], "dice_ce_tversky"),
+            (["loss=dice_ce", "+loss.terms.mine={_target_: torch.nn.BCELoss}"], "dice_ce_mine"),
+            (["loss=dice_ce", "+loss.terms.mine._target_=torch.nn.BCELoss"], "dice_ce_mine"),
+            # parameters
+            (["loss=focal", "loss.gamma=3"], "focal"),
+            (["loss=dice_bce", "loss.weights.bce=.5", "loss.terms.dice.smooth=2"], "dice_bce"),
+            (["loss=dice_boundary", "loss.terms.boundary={}"], "dice_boundary"),
+            (["loss=dice_ce", "+loss.ramps.dice={to: 0, end: 3}"], "dice_ce"),
+        ],
+    ),
 )
 def test_a_combination_whose_terms_were_changed_is_called_by_them(words: list[str], name: str) -> None:
     request = make_request(words, None, ())
@@ -98,6 +104,7 @@ def test_the_folder_the_summary_and_tensorboard_have_the_name_of_the_terms(
     assert tiny.summary(longer)["loss"] == "dice_bce_focal"
 
 
+@pytest.mark.slow
 def test_a_run_is_found_by_its_configuration_whatever_its_folder_is_called(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

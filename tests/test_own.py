@@ -64,8 +64,7 @@ def test_what_hydra_takes_is_taken(tmp_path: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "says"),
-    [
+    ("file", "content", "says"), tiny.every(4, [
         ("loss/mine.yaml", "defaults: [dice]\ntask: 3\n", r"task must be \$\{task\}"),
         ("loss/mine.yaml", "gamma: 2\n", "loss has no _target_"),
         ("loss/mine.yaml", "choices: {dice: 3}\n", "loss.choices has no dice_ce"),
@@ -87,8 +86,7 @@ def test_what_hydra_takes_is_taken(tmp_path: Path, content: str) -> None:
         ("callbacks/mine.yaml", "defaults: [early_stop]\nearly_stop: {monitor: IoU}\n", "callbacks.early_stop.monitor"),
         ("train.yaml", "defaults: [{loss: dice}]\n", "is missing from the configuration"),
         ("train.yaml", "defaults: [{loss: no_such}]\n", "train.yaml and what it names do not compose"),
-    ],
-)  # fmt: skip
+    ]))  # fmt: skip
 def test_what_lacks_something_is_named(
     tmp_path: Path, file: str, content: str, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

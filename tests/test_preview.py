@@ -68,7 +68,7 @@ RARE = ["data.oversample=.5", "data.repeat=1"]
     ],
     ids=["binary", "rare classes", "less than a batch"],
 )
-@pytest.mark.parametrize("epoch", [0, 1])
+@pytest.mark.parametrize("epoch", tiny.every(3, [0, 1]))
 def test_shown_is_what_is_trained_on(words: list[str], epoch: int) -> None:
     words = [*TINY, *words]
     shown = list(pipeline(*words, f"epoch={epoch}").samples(1000))
@@ -128,6 +128,7 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[Sheet]:
     return sheets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "titles", "file"),
     [
@@ -181,26 +182,29 @@ def test_pipelines_side_by_side(
 
 @pytest.mark.parametrize(
     ("words", "parts"),
-    [
-        (["aug=havy"], ["did you mean heavy?"]),
-        (["aug=light,heavy"], ["aug=light,heavy: several values need --compare"]),
-        (["--compare", "aug=light"], ["--compare needs several values"]),
-        (["--compare", "aug=light,light"], ["--compare needs several values"]),
-        (["--compare", "seed=1,2"], ["seed=1,2: only aug and mix and their settings"]),
-        (["--compare", "aug=light,heavy", "aug.train.fgo.p=1"], ["aug.train.fgo.p=1: aug.train has no fgo"]),
-        (["--compare", "aug=light,heavy", "columns=2"], ["columns has no use with --compare"]),
-        (["--compare", "aug=light,medium,heavy", "seed=3", "aug.train.affine.p=0,.5,1"], ["at most 8 pipelines"]),
-        (["aug=color", "data.channels=1"], ["three colours needed"]),
-        (["output=a.jpg"], ["output: the ending must be one of .png"]),
-        (["output=/dev/null/a.png"], ["output=/dev/null/a.png cannot be written"]),
-        (["rows=0"], ["rows must be a whole number in [1, 32]"]),
-        (["rows=33"], ["rows must be a whole number in [1, 32]"]),
-        (["columns=9"], ["columns must be a whole number in [1, 8]"]),
-        (["epoch=16"], ["epoch must be a whole number in [0, 15]"]),
-        (["batch_size=0"], ["batch_size must be a whole number >= 1"]),
-        (["data.size=0"], ["size"]),
-        (["-m", "aug=light,heavy"], ["-m is for train"]),
-    ],
+    tiny.every(
+        3,
+        [
+            (["aug=havy"], ["did you mean heavy?"]),
+            (["aug=light,heavy"], ["aug=light,heavy: several values need --compare"]),
+            (["--compare", "aug=light"], ["--compare needs several values"]),
+            (["--compare", "aug=light,light"], ["--compare needs several values"]),
+            (["--compare", "seed=1,2"], ["seed=1,2: only aug and mix and their settings"]),
+            (["--compare", "aug=light,heavy", "aug.train.fgo.p=1"], ["aug.train.fgo.p=1: aug.train has no fgo"]),
+            (["--compare", "aug=light,heavy", "columns=2"], ["columns has no use with --compare"]),
+            (["--compare", "aug=light,medium,heavy", "seed=3", "aug.train.affine.p=0,.5,1"], ["at most 8 pipelines"]),
+            (["aug=color", "data.channels=1"], ["three colours needed"]),
+            (["output=a.jpg"], ["output: the ending must be one of .png"]),
+            (["output=/dev/null/a.png"], ["output=/dev/null/a.png cannot be written"]),
+            (["rows=0"], ["rows must be a whole number in [1, 32]"]),
+            (["rows=33"], ["rows must be a whole number in [1, 32]"]),
+            (["columns=9"], ["columns must be a whole number in [1, 8]"]),
+            (["epoch=16"], ["epoch must be a whole number in [0, 15]"]),
+            (["batch_size=0"], ["batch_size must be a whole number >= 1"]),
+            (["data.size=0"], ["size"]),
+            (["-m", "aug=light,heavy"], ["-m is for train"]),
+        ],
+    ),
 )
 def test_what_is_refused(words: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["preview", *TINY, *words]) == 1

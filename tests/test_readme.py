@@ -68,7 +68,8 @@ def own_loss() -> str:
     return str(code)
 
 
-LONG = ("augmentation.md", "data.md", "losses.md", "metrics.md", "own-loss.md", "reproduce.md")  # a minute together
+# run by hand: minutes together
+LONG = ("augmentation.md", "data.md", "losses.md", "metrics.md", "own-loss.md", "reproduce.md", "training.md")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_every_command_runs(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
         assert main(small(command, tmp_path)) == 0, command
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", tiny.every(2, PAGES), ids=lambda page: page.name)
 def test_every_setting_in_a_table_composes(page: Path) -> None:
     cells = re.findall(r"^\| (`[^|]*`)", page.read_text(), flags=re.MULTILINE)
     for words in (re.findall(r"`([^`]+)`", cell) for cell in cells):

@@ -12,6 +12,7 @@ from segtrain.cli.conf import groups, options
 from segtrain.cli.shape import NO_KEY
 from segtrain.cli.words import parse_overrides
 from segtrain.secrets import MASK, hidden, is_secret, masked, masked_command, masked_word, remember
+from tests import tiny
 
 SECRET = (
     *(
@@ -60,7 +61,7 @@ def leaves(node: Any, key: str = "") -> list[str]:
     return [key]
 
 
-@pytest.mark.parametrize("group", [group for group in groups() if group not in NO_KEY])
+@pytest.mark.parametrize("group", tiny.every(4, [group for group in groups() if group not in NO_KEY]))
 def test_no_setting_of_ours_is_taken_for_a_secret(group: str) -> None:
     for option in options(group):
         needs = [f"data.{key}=x" for key in ("root", "layout.table") if group == "data" and option != "synthetic"]

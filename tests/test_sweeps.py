@@ -24,19 +24,22 @@ def names(output: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("words", "found"),
-    [
-        (  # a parameter that the default loss does not have, swept and constant
-            ["loss=bce,ce", "loss.label_smoothing=0,0.1"],
-            {f"loss={loss},loss.label_smoothing={value}" for loss in ("bce", "ce") for value in (0, 0.1)},
-        ),
-        slow(["loss=bce,ce", "loss.label_smoothing=0.1"], {"loss=bce", "loss=ce"}),
-        slow(
-            ["loss=dice_bce,dice_focal", "~loss.terms.dice", "~loss.weights.dice"],
-            {"loss=dice_bce", "loss=dice_focal"},
-        ),
-        slow(["seed=range(1,3)"], {"seed=1", "seed=2"}),
-        (["loss=bce"], {"run"}),
-    ],
+    tiny.every(
+        2,
+        [
+            (  # a parameter that the default loss does not have, swept and constant
+                ["loss=bce,ce", "loss.label_smoothing=0,0.1"],
+                {f"loss={loss},loss.label_smoothing={value}" for loss in ("bce", "ce") for value in (0, 0.1)},
+            ),
+            slow(["loss=bce,ce", "loss.label_smoothing=0.1"], {"loss=bce", "loss=ce"}),
+            slow(
+                ["loss=dice_bce,dice_focal", "~loss.terms.dice", "~loss.weights.dice"],
+                {"loss=dice_bce", "loss=dice_focal"},
+            ),
+            slow(["seed=range(1,3)"], {"seed=1", "seed=2"}),
+            (["loss=bce"], {"run"}),
+        ],
+    ),
 )
 def test_valid_grids_are_taken(words: list[str], found: set[str], tmp_path: Path) -> None:
     assert main(["train", "-m", *tiny.SYNTHETIC, *SMALL, f"output_dir={tmp_path}", *words]) == 0
@@ -62,16 +65,19 @@ def test_folders_of_data_are_swept_in_one_folder(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize(
     ("words", "parts"),
-    [
-        (
-            ["loss=focal,bce", "loss.gamma=1,2"],
-            ["loss.gamma=1: the loss that is chosen has no gamma", "(in the run loss=bce, loss.gamma=1)"],
-        ),
-        (["seed=1,2", "loss=bce,fcal"], ["loss=fcal", "did you mean focal?"]),
-        (["lr=interval(0,1)"], ["-m takes values, as in lr=1,2"]),
-        (["seed=range(1,100000)"], ["more than 10000 runs"]),
-        (["seed=1,2", "resume=latest"], ["resume= has no use with -m"]),
-    ],
+    tiny.every(
+        3,
+        [
+            (
+                ["loss=focal,bce", "loss.gamma=1,2"],
+                ["loss.gamma=1: the loss that is chosen has no gamma", "(in the run loss=bce, loss.gamma=1)"],
+            ),
+            (["seed=1,2", "loss=bce,fcal"], ["loss=fcal", "did you mean focal?"]),
+            (["lr=interval(0,1)"], ["-m takes values, as in lr=1,2"]),
+            (["seed=range(1,100000)"], ["more than 10000 runs"]),
+            (["seed=1,2", "resume=latest"], ["resume= has no use with -m"]),
+        ],
+    ),
 )
 def test_a_grid_with_an_impossible_run_is_refused_before_the_first(
     words: list[str], parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -321,6 +321,7 @@ def test_wrong_words(words: list[str], says: str, tmp_path: Path, capsys: pytest
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_runs_of_before_there_were_tiles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tiny.train(tmp_path, "epochs=1")
     for path in (run.last, run.best):

@@ -127,7 +127,7 @@ def test_a_view_makes_one_class_binary_and_ignores_another(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "option", ["optim=sgd", "optim.schedule=poly", "optim.schedule=onecycle", "optim.schedule=plateau"]
+    "option", tiny.every(4, ["optim=sgd", "optim.schedule=poly", "optim.schedule=onecycle", "optim.schedule=plateau"])
 )
 def test_each_optimizer_and_schedule_trains(tmp_path: Path, option: str) -> None:
     run = tiny.train(tmp_path, option)
@@ -163,6 +163,7 @@ def test_a_callback_stops_early(tmp_path: Path) -> None:
         assert len(list(csv.DictReader(file))) < 9
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_each_combination_and_finds_finished_ones_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

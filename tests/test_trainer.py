@@ -81,7 +81,7 @@ def test_what_lightning_refuses_is_a_sentence(devices: Any) -> None:
         trainer.build_trainer(settings("trainer=cpu") | {"devices": devices}, 2, [], [])
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", tiny.every(2, ["32-true", "bf16-mixed"]))
 def test_gradients_are_clipped_in_each_precision(tmp_path: Path, precision: str) -> None:
     """With a clip of next to nothing, plain SGD leaves the weights where they are."""
     words = ["optim=sgd", "optim.weight_decay=0", "epochs=1", f"trainer.precision={precision}", "num_workers=0"]

@@ -431,6 +431,7 @@ def test_batch_norm_and_mixing_need_two() -> None:
     assert tuning.smallest_batch(torch.nn.Conv2d(1, 1, 1)) == 1
 
 
+@pytest.mark.slow
 def test_of_two_the_batch_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """So that the learning rate is that of the batches that are trained."""
     seen: list[int] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,19 @@ NET = ["model.width=2", "model.depth=2"]
 SYNTHETIC = ["data.size=32", "data.train=10", "data.val=3", "data.test=3", "data.foreground=.2"]
 BARE = [*NET, "crop=32", "batch_size=4", "epochs=2", "compile=false"]
 FAST = [*BARE, "~callbacks.pictures"]  # to draw them takes as long as all else
+
+
+def every(step: int, cases: Iterable[Any]) -> list[Any]:
+    """The cases, of which each run of the tests takes the first of every `step`; the others are slow.
+
+    Those that have marks of their own keep them.
+    """
+    found = []
+    for index, case in enumerate(cases):
+        values = case if type(case) is tuple else (case,)
+        kept = index % step == 0 or hasattr(case, "marks")
+        found.append(case if kept else pytest.param(*values, marks=pytest.mark.slow))
+    return found
 
 
 def train(output: Path, *overrides: str, data: Sequence[str] = SYNTHETIC, fast: Sequence[str] = FAST) -> Run:

@@ -42,6 +42,7 @@ def crossings(points: npt.NDArray[np.float64], x: float, y: float) -> tuple[int,
     return number, nearest
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(rings)
 def test_a_pixel_belongs_where_its_centre_does(points: npt.NDArray[np.float64]) -> None:

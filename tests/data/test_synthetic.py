@@ -18,6 +18,7 @@ from segtrain.data.shapes import SHAPES, TEXTURES, draw_shape, draw_texture
 from segtrain.data.source import DataSource, Examples
 from segtrain.data.synthetic import KINDS, SyntheticData
 from segtrain.errors import UserError
+from tests import tiny
 
 MODES = ("binary", "multiclass", "multilabel")
 
@@ -101,7 +102,7 @@ def test_survives_pickling() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("foreground", [0.5, 0.03, 0.001])
+@pytest.mark.parametrize("foreground", tiny.every(2, [0.5, 0.03, 0.001]))
 def test_share_of_foreground_is_what_was_asked_for(mode: str, foreground: float) -> None:
     drawn = any_class(masks(source(mode, foreground=foreground).splits["test"]))
     assert drawn.mean() == pytest.approx(foreground, rel=0.2)  # 25 % are promised
@@ -137,7 +138,8 @@ def test_later_classes_are_rarer_and_all_occur() -> None:
 
 @pytest.mark.parametrize(("size", "channels"), [(128, 3), ([97, 131], 1), ([16, 40], 5)])
 @pytest.mark.parametrize(
-    ("mode", "planes", "ids"), [("binary", (), {0, 1}), ("multiclass", (), {0, 1, 2, 3}), ("multilabel", (3,), {0, 1})]
+    ("mode", "planes", "ids"),
+    tiny.every(2, [("binary", (), {0, 1}), ("multiclass", (), {0, 1, 2, 3}), ("multilabel", (3,), {0, 1})]),
 )
 def test_shapes_dtypes_and_ids(mode: str, planes: tuple[int, ...], ids: set[int], channels: int, size: Any) -> None:
     data = source(mode, size=size, channels=channels, train=24)

@@ -68,6 +68,7 @@ def test_a_constant_is_not_enlarged() -> None:
     assert chart.factors([torch.tensor([0.001, 0.001]), torch.tensor([0.0, 1.0])]) == [1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -14,6 +14,7 @@ from segtrain.cli import main
 from segtrain.cli.explanation import combinations
 from segtrain.explain import chart, curves
 from segtrain.explain import report as explaining
+from tests import tiny
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +78,7 @@ def test_auto_is_of_the_share(capsys: pytest.CaptureFixture[str]) -> None:
     assert cells(shown, "balanced_bce", "pull fg/bg") == [["1"] * 6]
 
 
-@pytest.mark.parametrize(("task", "classes"), [("multiclass", 3), ("multilabel", 2)])
+@pytest.mark.parametrize(("task", "classes"), tiny.every(2, [("multiclass", 3), ("multilabel", 2)]))
 def test_other_tasks_have_classes_by_default_or_as_given(task: str, classes: int) -> None:
     ((_, config),) = combinations([f"task={task}"])
     assert explaining.make_task(config).num_classes == classes
@@ -96,44 +97,50 @@ def test_a_loss_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("words", "parts"),
-    [
-        (["loss=focl"], ["loss=focl", "did you mean focal?"]),
-        (["loss=focal", "loss.gama=3"], ["loss.gama=3", "did you mean loss.gamma"]),
-        (["loss=focal,dice", "loss.gama=3"], ["loss.gama=3", "did you mean loss.gamma"]),
-        (["share=2"], ["share must be a number in [0.0001, 0.9999], got 2"]),
-        (["share=x"], ["share must be a number"]),
-        (["others=1"], ["others must be a number in [0.01, 0.99]"]),
-        (["shar=.2"], ["did you mean share?"]),
-        (["output=a.jpx"], ["output", ".png, .svg, .pdf", ".jpx"]),
-        (["loss=bce", "task=multiclass"], ["bce", "multiclass", "loss=ce"]),
-        (["task=auto"], ["task.mode must be one of binary, multiclass, multilabel"]),
-        (["loss=focal", "loss.gamma=1,2,3,4,5,6,7,8,9"], ["at most 8"]),
-        (["focal"], ["focal", "as in loss=focal"]),
-        (["loss=[bce,dice]"], ["without brackets, as in loss=bce,dice"]),
-        (["loss=bce,"], ["loss=bce,", "commas separate values, and one is missing"]),
-        (["loss=focal", "loss.gamma="], ["focal: gamma must be a number >= 0, got ''"]),
-        (["loss=focal", "loss.gamma"], ["cannot read 'loss.gamma'", "key=value"]),
-        (["loss=dice", "loss.weights.ce=2"], ["no combination, so it has no weights"]),
-        (["share=0"], ["share must be a number in [0.0001, 0.9999], got 0"]),
-        (["share=.1,.2"], ["share=.1,.2: only loss and its settings may have several values"]),
-        (["share=null"], ["share must be a number in [0.0001, 0.9999], got None"]),
-        (["epochs=x"], ["epochs must be a number > 0, got 'x'"]),
-        (["stats=3"], ["stats=3", "made from share"]),
-        (["modes=foo"], ["modes=foo: no such key here"]),
-        (["task=multiclass", "task.num_classes=x"], ["task.num_classes must be a whole number, got 'x'"]),
-        (["task.ignore_index=x"], ["task.ignore_index must be a whole number, got 'x'"]),
-        (["task.names=ab"], ["task.names must be a list", "'ab'"]),
-        (["task.palette=[red]"], ["task.palette holds [red, green, blue] for each class, got 'red'"]),
-        (["output="], ["output is empty"]),
-        (["output=taken/a.png"], ["output=taken/a.png cannot be written: File exists"]),
-        (["output=folder.png"], ["output=folder.png cannot be written: Is a directory"]),
-        (["--config-dir", ".", "loss=empty"], ["loss has no _target_"]),
-        (["--config-dir", ".", "--allow", "tests", "loss=vector"], ["loss vector: the value is not one finite number"]),
-        (
-            ["--config-dir", ".", "--allow", "tests", "loss=none"],
-            ["loss none: it raises TypeError", "segtrain test-loss"],
-        ),
-    ],
+    tiny.every(
+        3,
+        [
+            (["loss=focl"], ["loss=focl", "did you mean focal?"]),
+            (["loss=focal", "loss.gama=3"], ["loss.gama=3", "did you mean loss.gamma"]),
+            (["loss=focal,dice", "loss.gama=3"], ["loss.gama=3", "did you mean loss.gamma"]),
+            (["share=2"], ["share must be a number in [0.0001, 0.9999], got 2"]),
+            (["share=x"], ["share must be a number"]),
+            (["others=1"], ["others must be a number in [0.01, 0.99]"]),
+            (["shar=.2"], ["did you mean share?"]),
+            (["output=a.jpx"], ["output", ".png, .svg, .pdf", ".jpx"]),
+            (["loss=bce", "task=multiclass"], ["bce", "multiclass", "loss=ce"]),
+            (["task=auto"], ["task.mode must be one of binary, multiclass, multilabel"]),
+            (["loss=focal", "loss.gamma=1,2,3,4,5,6,7,8,9"], ["at most 8"]),
+            (["focal"], ["focal", "as in loss=focal"]),
+            (["loss=[bce,dice]"], ["without brackets, as in loss=bce,dice"]),
+            (["loss=bce,"], ["loss=bce,", "commas separate values, and one is missing"]),
+            (["loss=focal", "loss.gamma="], ["focal: gamma must be a number >= 0, got ''"]),
+            (["loss=focal", "loss.gamma"], ["cannot read 'loss.gamma'", "key=value"]),
+            (["loss=dice", "loss.weights.ce=2"], ["no combination, so it has no weights"]),
+            (["share=0"], ["share must be a number in [0.0001, 0.9999], got 0"]),
+            (["share=.1,.2"], ["share=.1,.2: only loss and its settings may have several values"]),
+            (["share=null"], ["share must be a number in [0.0001, 0.9999], got None"]),
+            (["epochs=x"], ["epochs must be a number > 0, got 'x'"]),
+            (["stats=3"], ["stats=3", "made from share"]),
+            (["modes=foo"], ["modes=foo: no such key here"]),
+            (["task=multiclass", "task.num_classes=x"], ["task.num_classes must be a whole number, got 'x'"]),
+            (["task.ignore_index=x"], ["task.ignore_index must be a whole number, got 'x'"]),
+            (["task.names=ab"], ["task.names must be a list", "'ab'"]),
+            (["task.palette=[red]"], ["task.palette holds [red, green, blue] for each class, got 'red'"]),
+            (["output="], ["output is empty"]),
+            (["output=taken/a.png"], ["output=taken/a.png cannot be written: File exists"]),
+            (["output=folder.png"], ["output=folder.png cannot be written: Is a directory"]),
+            (["--config-dir", ".", "loss=empty"], ["loss has no _target_"]),
+            (
+                ["--config-dir", ".", "--allow", "tests", "loss=vector"],
+                ["loss vector: the value is not one finite number"],
+            ),
+            (
+                ["--config-dir", ".", "--allow", "tests", "loss=none"],
+                ["loss none: it raises TypeError", "segtrain test-loss"],
+            ),
+        ],
+    ),
 )
 def test_one_sentence_for_what_is_wrong(
     words: list[str], parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -30,16 +30,19 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("words", "parts"),
-    [
-        (["los=dice"], ["los=dice", "did you mean loss"]),
-        (["loss=dise"], ["loss=dise", "did you mean dice"]),
-        (["loss=focal", "loss.gama=2"], ["loss.gama", "did you mean loss.gamma"]),
-        (["loss=focal", "loss.gamma=two"], ["focal: gamma must be a number"]),
-        (["epochs=many"], ["epochs must be a whole number", "'many'"]),
-        (["trainer.precision=fp8"], ["trainer.precision must be one of", "'fp8'"]),
-        (["optim.schedule=cosinus"], ["optim.schedule must be one of", "did you mean cosine"]),
-        (["aug.train.hflip.p=2"], ["aug.train.hflip.p", "2"]),
-    ],
+    tiny.every(
+        3,
+        [
+            (["los=dice"], ["los=dice", "did you mean loss"]),
+            (["loss=dise"], ["loss=dise", "did you mean dice"]),
+            (["loss=focal", "loss.gama=2"], ["loss.gama", "did you mean loss.gamma"]),
+            (["loss=focal", "loss.gamma=two"], ["focal: gamma must be a number"]),
+            (["epochs=many"], ["epochs must be a whole number", "'many'"]),
+            (["trainer.precision=fp8"], ["trainer.precision must be one of", "'fp8'"]),
+            (["optim.schedule=cosinus"], ["optim.schedule must be one of", "did you mean cosine"]),
+            (["aug.train.hflip.p=2"], ["aug.train.hflip.p", "2"]),
+        ],
+    ),
 )
 @pytest.mark.fault("Configuration", "misspelt group, key, value", "named, with the nearest one that exists")
 def test_misspelt(words: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,32 +52,35 @@ def test_misspelt(words: list[str], parts: list[str], capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize(
     ("words", "parts"),
-    [
-        (["task=multiclass", "loss=bce"], ["bce", "ce"]),
-        (["task=multiclass", "loss=balanced_bce"], ["balanced_bce", "ce"]),
-        (["trainer.precision=16-mixed"], ["for prediction alone"]),
-        (["trainer=gpu"], ["trainer.accelerator=gpu", "trainer=cpu"]),
-        (["mix=cutmix", "batch_size=1"], ["mix=cutmix needs batches of 2"]),
-        (["mix=mosaic", "batch_size=1"], ["mix=mosaic needs batches of"]),
-        (["batch_size=0"], ["batch_size must be a whole number >= 1"]),
-        (["crop=0"], ["crop"]),
-        (["epochs=0"], ["epochs must be a whole number >= 1"]),
-        (["num_workers=-1"], ["num_workers"]),
-        (["worker_timeout=0"], ["worker_timeout"]),
-        (["lr=-1"], ["lr"]),
-        (["checkpoint.every_steps=0"], ["checkpoint.every_steps"]),
-        (["checkpoint.every_minutes=0"], ["checkpoint.every_minutes"]),
-        (["trainer.accumulate=0"], ["trainer.accumulate"]),
-        (["trainer.clip=0"], ["trainer.clip"]),
-        (["trainer.check=often"], ["trainer.check must be one of log, step"]),
-        (["monitor_mode=best"], ["monitor_mode must be one of max, min"]),
-        (["aug.train.hflip.op=hflop"], ["hflop", "did you mean hflip"]),
-        (["init_from=no_such_run"], ["init_from=no_such_run", "no such run"]),
-        (["resume=no_such_run"], ["no_such_run", "no such run"]),
-        (["+callbacks.x._target_=os.system"], ["callbacks.x._target_=os.system is not allowed to run"]),
-        (["seed=-1"], ["seed must be a whole number >= 0"]),
-        (["deterministic=perhaps"], ["deterministic"]),
-    ],
+    tiny.every(
+        3,
+        [
+            (["task=multiclass", "loss=bce"], ["bce", "ce"]),
+            (["task=multiclass", "loss=balanced_bce"], ["balanced_bce", "ce"]),
+            (["trainer.precision=16-mixed"], ["for prediction alone"]),
+            (["trainer=gpu"], ["trainer.accelerator=gpu", "trainer=cpu"]),
+            (["mix=cutmix", "batch_size=1"], ["mix=cutmix needs batches of 2"]),
+            (["mix=mosaic", "batch_size=1"], ["mix=mosaic needs batches of"]),
+            (["batch_size=0"], ["batch_size must be a whole number >= 1"]),
+            (["crop=0"], ["crop"]),
+            (["epochs=0"], ["epochs must be a whole number >= 1"]),
+            (["num_workers=-1"], ["num_workers"]),
+            (["worker_timeout=0"], ["worker_timeout"]),
+            (["lr=-1"], ["lr"]),
+            (["checkpoint.every_steps=0"], ["checkpoint.every_steps"]),
+            (["checkpoint.every_minutes=0"], ["checkpoint.every_minutes"]),
+            (["trainer.accumulate=0"], ["trainer.accumulate"]),
+            (["trainer.clip=0"], ["trainer.clip"]),
+            (["trainer.check=often"], ["trainer.check must be one of log, step"]),
+            (["monitor_mode=best"], ["monitor_mode must be one of max, min"]),
+            (["aug.train.hflip.op=hflop"], ["hflop", "did you mean hflip"]),
+            (["init_from=no_such_run"], ["init_from=no_such_run", "no such run"]),
+            (["resume=no_such_run"], ["no_such_run", "no such run"]),
+            (["+callbacks.x._target_=os.system"], ["callbacks.x._target_=os.system is not allowed to run"]),
+            (["seed=-1"], ["seed must be a whole number >= 0"]),
+            (["deterministic=perhaps"], ["deterministic"]),
+        ],
+    ),
 )
 @pytest.mark.fault("Configuration", "impossible combinations and values", "refused before data is read")
 def test_impossible(words: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:

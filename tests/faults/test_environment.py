@@ -120,7 +120,7 @@ def test_nothing_is_fetched_while_modules_are_loaded(tmp_path: Path) -> None:
     assert not (tmp_path / "tried_the_network").exists()
 
 
-@pytest.mark.parametrize("name", ["metrics.csv", "status", "env.json", "config.yaml", "summary.json"])
+@pytest.mark.parametrize("name", tiny.every(2, ["metrics.csv", "status", "env.json", "config.yaml", "summary.json"]))
 @pytest.mark.fault("Environment", "a small file of the run lost", "the run goes on; the same bits")
 def test_a_small_file_is_lost(tmp_path: Path, whole: Run, name: str) -> None:
     words = [*WORDS, "checkpoint.every_steps=1"]

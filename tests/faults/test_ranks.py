@@ -40,7 +40,7 @@ def run_of(folder: Path) -> Run:
     return tiny.read_run(tiny.find_latest(folder / "out"))
 
 
-@pytest.mark.parametrize("val", [5, 7])
+@pytest.mark.parametrize("val", tiny.every(2, [5, 7]))
 @pytest.mark.fault("Ranks", "uneven N and uneven batches", "each image counts once: scores as of one process")
 def test_uneven_shares(tmp_path: Path, val: int) -> None:
     words = [*SMALL, f"data.val={val}", "data.test=3", "batch_size=1", "epochs=1"]
@@ -61,7 +61,7 @@ def test_too_few_images(tmp_path: Path) -> None:
         assert "the 1 val images cannot be shared by 2 processes" in child.err
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", tiny.every(2, [0, 1]))
 @pytest.mark.fault("Ranks", "one rank raises", "all end, none with 0, none waits; the checkpoint is intact")
 def test_one_raises(tmp_path: Path, rank: int) -> None:
     fault = plant.at_step(2, "raise_memory_error")

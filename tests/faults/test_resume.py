@@ -48,7 +48,7 @@ VARIANTS = {
 ALIKE = (
     *("aug=randaugment", "aug=trivialaugment", "aug=autoaugment", "schedule=constant", "schedule=poly", "optim=adamw"),
     *("aug=heavy", "mix=cutmix", "mix=mosaic", "mix=classmix", "accumulate", "ema", "clip", "schedule=cosine"),
-    *("schedule=onecycle", "optim=sgd"),
+    *("schedule=onecycle", "optim=sgd", "mix=mixup", "early stop", "accumulate, odd", "rare classes"),
 )
 GOES_ON = ["~callbacks.stop", "--allow", "tests"]  # without what has stopped it
 Change = Callable[[dict[str, Any]], None]
@@ -75,7 +75,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return tiny.train(tmp_path_factory.mktemp("whole"), *STEPS)
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("step", tiny.every(3, [1, 2, 3, 4, 5]))
 @pytest.mark.fault("Resume", "end of an epoch, and its middle at every step", "bit-identical")
 def test_resume_at_every_step_is_bit_identical(tmp_path: Path, whole: Run, step: int) -> None:
     same(whole, interrupted(tmp_path, step))
@@ -92,26 +92,23 @@ def test_resume_is_bit_identical_with(tmp_path: Path, variant: str) -> None:
     same(reference, interrupted(tmp_path / "cut", steps // 2, *words))  # within the second epoch
 
 
-@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize(("workers", "step"), tiny.every(10, [(w, s) for w in (2, 0) for s in (2, 1, 3, 4, 5)]))
 @pytest.mark.fault("Resume", "rare classes repeated, at every step, with workers", "bit-identical")
-def test_resume_at_every_step_with_weights_repeats_and_forced_crops(tmp_path: Path, workers: int) -> None:
+def test_resume_at_every_step_with_weights_repeats_and_forced_crops(tmp_path: Path, workers: int, step: int) -> None:
     root = tiny.make_folder(tmp_path / "data", ids=(0, 1, 2), counts=(6, 1, 1), sizes=[(40, 36), (20, 20)])
     layout = ["data.layout._target_=tests.tiny.Weighted", "--allow", "tests"]
     words = [*tiny.folder(root, "data.oversample=.5", "data.repeat=1"), *layout, "aug=light", "crop=24", "epochs=2"]
     words += [*tiny.NET, "batch_size=2", "~callbacks.pictures", "checkpoint.every_steps=1"]
     assert main(["train", *words, f"output_dir={tmp_path / 'whole'}"]) == 0
     reference = read_run(find_latest(tmp_path / "whole"))
-    steps = int(curves(reference)[-1]["step"])
-    assert steps == 6
+    assert int(curves(reference)[-1]["step"]) == 6
     assert {float(row["train_sampling/forced"]) > 0 for row in curves(reference)} == {True}
-    for step in range(1, steps):
-        command = ["train", *words, f"num_workers={workers}", f"output_dir={tmp_path / str(step)}"]
-        assert main([*command, *tiny.stop_at(step)]) == 1
-        again = ["resume=latest", f"output_dir={tmp_path / str(step)}", "~callbacks.stop", "--allow", "tests"]
-        assert main(["train", *again]) == 0
-        run = read_run(find_latest(tmp_path / str(step)))
-        assert tiny.differing(tiny.weights(reference), tiny.weights(run)) == []
-        assert curves(reference) == curves(run)
+    output = f"output_dir={tmp_path / 'cut'}"
+    assert main(["train", *words, f"num_workers={workers}", output, *tiny.stop_at(step)]) == 1
+    assert main(["train", "resume=latest", output, *GOES_ON]) == 0
+    run = read_run(find_latest(tmp_path / "cut"))
+    assert tiny.differing(tiny.weights(reference), tiny.weights(run)) == []
+    assert curves(reference) == curves(run)
 
 
 @pytest.mark.fault("Resume", "another number of workers", "bit-identical")
@@ -170,13 +167,16 @@ def test_a_damaged_last_checkpoint_is_passed_over_aloud(tmp_path: Path, capsys: 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
-    [
-        (["loss=focal"], "settings differ (loss: ce + dice then, focal now); begin"),
-        (["loss=jaccard"], "settings differ (loss: ce + dice then, jaccard now); begin"),
-        (["loss.weights.ce=.5"], "settings differ (loss.weights.ce: 1.0 then, 0.5 now); begin"),
-        (["seed=9"], "seed: 1 then, 9 now"),
-        (["data.foreground=.3"], "data.foreground"),
-    ],
+    tiny.every(
+        3,
+        [
+            (["loss=focal"], "settings differ (loss: ce + dice then, focal now); begin"),
+            (["loss=jaccard"], "settings differ (loss: ce + dice then, jaccard now); begin"),
+            (["loss.weights.ce=.5"], "settings differ (loss.weights.ce: 1.0 then, 0.5 now); begin"),
+            (["seed=9"], "seed: 1 then, 9 now"),
+            (["data.foreground=.3"], "data.foreground"),
+        ],
+    ),
 )
 @pytest.mark.fault("Resume", "changed loss, seed or data", "refused, with the difference")
 def test_another_setting_is_refused(
@@ -236,7 +236,7 @@ def scalars(run: Run, tag: str) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("cut", [1, 7, 100])
+@pytest.mark.parametrize("cut", tiny.every(3, [1, 7, 100]))
 @pytest.mark.fault("Environment", "event file truncated", "the curve goes on, no step twice")
 def test_a_truncated_event_file(tmp_path: Path, cut: int) -> None:
     command = ["train", *tiny.SYNTHETIC, *tiny.FAST, *STEPS, f"output_dir={tmp_path}"]
@@ -431,24 +431,27 @@ def test_a_kill_right_after_the_save_loses_no_row(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(
     "change",
-    [
-        lambda c: c["state_dict"].pop("net.mean"),
-        lambda c: c["state_dict"].update({"net.mean": torch.zeros(7)}),
-        lambda c: c["state_dict"].update({"means.test_loss.mean_value": torch.tensor(3)}),
-        lambda c: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(7)),
-        lambda c: c["optimizer_states"][0]["state"][0].update(exp_avg_sq=torch.zeros(())),
-        lambda c: c["optimizer_states"][0]["state"][0].update(step=torch.zeros(2)),
-        lambda c: c["optimizer_states"][0]["state"].update({0: 3}),
-        lambda c: c["lr_schedulers"][0].update(base_lrs="x"),
-        lambda c: c["loops"]["fit_loop"]["epoch_progress"]["current"].update(ready="x"),
-        lambda c: state_of(c, "Speed").update(total=torch.zeros(2)),
-        lambda c: progress_of(c)["step"]["total"].update(completed=[1]),
-        lambda c: c["loops"]["fit_loop"].update(epoch_progress=torch.zeros(2)),
-        lambda c: c.pop("loops"),
-        lambda c: c.pop("callbacks"),
-        lambda c: c["segtrain"]["config"].update(epochs="2"),
-        lambda c: c.update(global_step=[1]),
-    ],
+    tiny.every(
+        3,
+        [
+            lambda c: c["state_dict"].pop("net.mean"),
+            lambda c: c["state_dict"].update({"net.mean": torch.zeros(7)}),
+            lambda c: c["state_dict"].update({"means.test_loss.mean_value": torch.tensor(3)}),
+            lambda c: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(7)),
+            lambda c: c["optimizer_states"][0]["state"][0].update(exp_avg_sq=torch.zeros(())),
+            lambda c: c["optimizer_states"][0]["state"][0].update(step=torch.zeros(2)),
+            lambda c: c["optimizer_states"][0]["state"].update({0: 3}),
+            lambda c: c["lr_schedulers"][0].update(base_lrs="x"),
+            lambda c: c["loops"]["fit_loop"]["epoch_progress"]["current"].update(ready="x"),
+            lambda c: state_of(c, "Speed").update(total=torch.zeros(2)),
+            lambda c: progress_of(c)["step"]["total"].update(completed=[1]),
+            lambda c: c["loops"]["fit_loop"].update(epoch_progress=torch.zeros(2)),
+            lambda c: c.pop("loops"),
+            lambda c: c.pop("callbacks"),
+            lambda c: c["segtrain"]["config"].update(epochs="2"),
+            lambda c: c.update(global_step=[1]),
+        ],
+    ),
 )
 def test_a_state_that_no_training_can_go_on_from_is_one_sentence(
     tmp_path: Path, change: Change, stopped: dict[str, Resume], capsys: pytest.CaptureFixture[str]

@@ -33,7 +33,9 @@ def test_floors() -> None:
         assert not any(required[name].contains(bad) for bad in MALWARE.get(name, ()))
 
 
-@pytest.mark.parametrize("name", ["../../up", "/etc/x", "a/b", "..", "x" * 300, "a\x00b", "-rf", "nl\nnl"])
+@pytest.mark.parametrize(
+    "name", tiny.every(3, ["../../up", "/etc/x", "a/b", "..", "x" * 300, "a\x00b", "-rf", "nl\nnl"])
+)
 @pytest.mark.fault("Security", "names of runs that are paths", "made harmless and short; all stays in output_dir")
 def test_names_of_runs(tmp_path: Path, name: str) -> None:
     cleaned = clean_name(name)

@@ -83,7 +83,7 @@ def goes_on_as(whole: Run, run: Run) -> None:
     assert curves(whole) == curves(run)
 
 
-@pytest.mark.parametrize("step", [0, 1, 7])
+@pytest.mark.parametrize("step", tiny.every(3, [0, 1, 7]))
 @pytest.mark.fault("Signals", "SIGTERM in training", "saves behind the step, exit 143, goes on bit-identically")
 def test_term_in_training(tmp_path: Path, whole: Run, step: int) -> None:
     run = stopped(tmp_path, 143, *strike("step", step, signal.SIGTERM))
@@ -92,7 +92,9 @@ def test_term_in_training(tmp_path: Path, whole: Run, step: int) -> None:
     goes_on_as(whole, run)
 
 
-@pytest.mark.parametrize(("place", "at"), [("step", 9), ("validation start", 1), ("validation", 1), ("validation", 5)])
+@pytest.mark.parametrize(
+    ("place", "at"), tiny.every(3, [("step", 9), ("validation start", 1), ("validation", 1), ("validation", 5)])
+)
 @pytest.mark.fault("Signals", "SIGTERM in validation", "saves at once, exit 143, the validation is made anew")
 def test_term_in_validation(tmp_path: Path, whole: Run, place: str, at: int) -> None:
     run = stopped(tmp_path, 143, *strike(place, at, signal.SIGTERM))
@@ -110,7 +112,7 @@ def test_term_in_validation_with_ema(tmp_path: Path) -> None:
     goes_on_as(whole, run)
 
 
-@pytest.mark.parametrize(("place", "at"), [("step", 7), ("validation", 3)])
+@pytest.mark.parametrize(("place", "at"), tiny.every(2, [("step", 7), ("validation", 3)]))
 @pytest.mark.fault("Signals", "SIGTERM to the group, with workers", "the workers go on until the run has saved")
 def test_term_to_the_group_with_workers(tmp_path: Path, whole: Run, place: str, at: int) -> None:
     words = strike(place, at, signal.SIGTERM, group=True)
@@ -164,7 +166,9 @@ def test_term_in_code_that_stumbles(tmp_path: Path) -> None:
     assert "stopped by SIGTERM; nothing was saved yet" in child.out
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 138), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), tiny.every(3, [(signal.SIGUSR1, 138), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+)
 @pytest.mark.fault("Signals", "SIGUSR1, SIGHUP, first SIGINT", "as SIGTERM; exit 138, 129, 130")
 def test_usr1_hup_and_int(tmp_path: Path, whole: Run, number: signal.Signals, code: int) -> None:
     run = stopped(tmp_path, code, *strike("step", 7, number))

@@ -240,7 +240,7 @@ def test_bad_settings(layout: Layout, says: str, tmp_path: Path) -> None:
         layout.find(tmp_path)
 
 
-@pytest.mark.parametrize("option", [option for option in TREES if option != "folder"])
+@pytest.mark.parametrize("option", tiny.every(2, [option for option in TREES if option != "folder"]))
 def test_each_trains_through_the_command_line(option: str, tmp_path: Path) -> None:
     TREES[option](tmp_path / "data")
     data = [f"data={option}", f"data.root={tmp_path / 'data'}"]

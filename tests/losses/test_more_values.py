@@ -22,6 +22,7 @@ from torch.testing import assert_close
 from segtrain.errors import UserError
 from segtrain.losses import build_loss
 from segtrain.task import Task
+from tests import tiny
 from tests.conftest import TARGETS, TASKS, generator, make_logits, make_target
 from tests.losses import oracle
 from tests.losses import oracle_more as more
@@ -110,7 +111,7 @@ IDS = [f"{name}-{'-'.join(map(str, params.values()))}" for name, params in FORMS
 # ---- against the definitions ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "params"), FORMS, ids=IDS)
+@pytest.mark.parametrize(("name", "params"), tiny.every(2, FORMS), ids=IDS)
 def test_is_its_definition(name: str, params: Params, task: Task) -> None:
     check_reference(build_loss(name, task, **params), task, reference(name, task, params))
 
@@ -474,7 +475,7 @@ def test_neighbours_matter_to_shapes(name: str) -> None:
 @pytest.mark.parametrize(
     "dtype", [torch.float32, *(pytest.param(half, marks=pytest.mark.slow) for half in (torch.float16, torch.bfloat16))]
 )
-@pytest.mark.parametrize(("name", "params"), FORMS, ids=IDS)
+@pytest.mark.parametrize(("name", "params"), tiny.every(3, FORMS), ids=IDS)
 def test_finite_for_extreme_logits(name: str, params: Params, dtype: torch.dtype, task: Task) -> None:
     loss = build_loss(name, task, **params)
     normal = make_logits(task, scale=1)
@@ -488,7 +489,7 @@ def test_finite_for_extreme_logits(name: str, params: Params, dtype: torch.dtype
                 assert (gradient == 0).all()
 
 
-@pytest.mark.parametrize(("name", "params"), FORMS, ids=IDS)
+@pytest.mark.parametrize(("name", "params"), tiny.every(3, FORMS), ids=IDS)
 def test_an_image_without_labels_changes_nothing(name: str, params: Params, task: Task) -> None:
     logits, target = make_logits(task).double(), make_target(task)
     target[1] = task.ignore_index

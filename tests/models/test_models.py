@@ -20,6 +20,7 @@ from segtrain.models.normalize import pad_to_stride
 from segtrain.models.smp import IMAGENET
 from segtrain.models.unet import UNet
 from segtrain.task import Task
+from tests import tiny
 from tests.conftest import TASKS, generator
 
 ENCODERS = {"dpt": "tu-vit_tiny_patch16_224"}
@@ -78,7 +79,7 @@ def test_any_channels(arch: str, channels: int) -> None:
     assert logits.std() > 0
 
 
-@pytest.mark.parametrize("arch", MODELS)
+@pytest.mark.parametrize("arch", tiny.every(2, MODELS))
 def test_odd_sizes_and_both_kinds_of_images(arch: str) -> None:
     """uint8 and float agree; the logits have the image's size and depend on it."""
     net, given = cached(arch, 3), image()
@@ -97,7 +98,7 @@ def test_tiny_images(arch: str) -> None:
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("arch", MODELS)
+@pytest.mark.parametrize("arch", tiny.every(2, MODELS))
 def test_a_training_step_reaches_the_parameters(arch: str) -> None:
     """All but the encoder's deepest stages, which some architectures leave out (PSPNet, DPT)."""
     net = build(arch).train()

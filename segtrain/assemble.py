@@ -90,9 +90,9 @@ def check_before_data(request: Request) -> None:
     """
     config, allow = request.config, request.allow
     checks.whole("seed", config.seed, 0, math.inf)
-    checks.whole("batch_size", config.batch_size, 1)
+    checks.whole("batch_size", config.batch_size, 1, word="auto")
     if config.num_workers != "auto":
-        checks.whole("num_workers (or auto)", config.num_workers, 0)
+        checks.whole("num_workers", config.num_workers, 0, word="auto")
     checks.number("worker_timeout", config.worker_timeout, above=0)
     checks.choice("monitor_mode", config.monitor_mode, ("max", "min"))
     check_supervision(config.model.get("arch"), config.deep_supervision)

@@ -10,32 +10,45 @@ from typing import Any
 from segtrain.errors import UserError
 
 
-def number(key: str, value: Any, low: float = -math.inf, high: float = math.inf, *, above: float = -math.inf) -> float:
+def number(
+    key: str, value: Any, low: float = -math.inf, high: float = math.inf, *, above: float = -math.inf, word: str = ""
+) -> float:
     """The value as a float, if it is a finite number with low <= value <= high and value > above.
+
+    Args:
+        key: of the setting.
+        value: as given.
+        low: the least.
+        high: the most.
+        above: what it must exceed.
+        word: that the caller takes in place of a number, for the sentence.
 
     Raises:
         UserError: it is not; the sentence names the key, the range and the value.
     """
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not is_number or not low <= value <= high or value <= above:
-        raise UserError(f"{key} must be a number{_range(low, high, above)}, got {value!r}")
+        raise UserError(
+            f"{key} must be {_or(word)}a number{_range(low, high, above)}, got {value!r}{_hint(value, word)}"
+        )
     return float(value)
 
 
 MOST = 2**31 - 1  # of what is counted: images, pixels of a side, channels, steps
 
 
-def whole(key: str, value: Any, low: int, high: float = MOST) -> int:
+def whole(key: str, value: Any, low: int, high: float = MOST, *, word: str = "") -> int:
     """The value as an int, if it is a whole number with low <= value <= high.
 
-    A limit of MOST is not mentioned to who is far below it.
+    A limit of MOST is not mentioned to who is far below it. `word`: see number.
 
     Raises:
         UserError: it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         most = math.inf if high == MOST and not (isinstance(value, int) and value > MOST) else high
-        raise UserError(f"{key} must be a whole number{_range(low, most, -math.inf)}, got {value!r}")
+        limits = _range(low, most, -math.inf)
+        raise UserError(f"{key} must be {_or(word)}a whole number{limits}, got {value!r}{_hint(value, word)}")
     return value
 
 
@@ -64,14 +77,14 @@ def choice(key: str, value: Any, options: Iterable[str]) -> str:
     return str(value)
 
 
-def flag(key: str, value: Any) -> bool:
-    """The value, if it is true or false (a word such as 'maybe' is not).
+def flag(key: str, value: Any, *, word: str = "") -> bool:
+    """The value, if it is true or false (a word such as 'maybe' is not); `word`: see number.
 
     Raises:
         UserError: it is neither.
     """
     if not isinstance(value, bool):
-        raise UserError(f"{key} must be true or false, got {value!r}")
+        raise UserError(f"{key} must be {word and f'{word}, '}true or false, got {value!r}{_hint(value, word)}")
     return value
 
 
@@ -84,6 +97,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that is most like this one, if any is."""
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
+
+
+def _or(word: str) -> str:
+    return f"{word} or " if word else ""
+
+
+def _hint(value: Any, word: str) -> str:
+    return did_you_mean(value, [word]) if isinstance(value, str) else ""
 
 
 def _range(low: float, high: float, above: float) -> str:

@@ -45,7 +45,7 @@ def require_compiler(wanted: object, device: torch.device) -> None:
     Raises:
         UserError: neither auto, true nor false; or true, and there is no compiler.
     """
-    if wanted != AUTO and checks.flag("compile (or auto)", wanted) and (lacking := missing(device)):
+    if wanted != AUTO and checks.flag("compile", wanted, word="auto") and (lacking := missing(device)):
         raise UserError(f"compile=true, but torch.compile needs {lacking} here; install it, or set compile=false")
 
 
@@ -87,5 +87,5 @@ def choose(wanted: object, device: torch.device, estimate: float) -> tuple[bool,
         return bool(wanted), "as asked for"
     if lacking := missing(device):
         return False, f"it needs {lacking}"
-    worth = estimate >= MINUTES
-    return worth, f"this training has about {estimate:.1g} minutes of arithmetic, and compiling pays from {MINUTES} on"
+    about = f"about {estimate:.0f} minutes" if estimate >= 1 else "less than a minute"
+    return estimate >= MINUTES, f"the net's arithmetic takes {about}, and compiling pays from {MINUTES} on"

@@ -68,7 +68,7 @@ class SegmentationDataModule(LightningDataModule):
         self.auto = num_workers == "auto"
         # of auto until a training tunes it: two, as evaluation uses at most, where there is a GPU to feed
         few = min(2, usable_cores() - 1) if pin_memory else 0
-        self.workers = few if self.auto else checks.whole("num_workers (or auto)", num_workers, 0)
+        self.workers = few if self.auto else checks.whole("num_workers", num_workers, 0, word="auto")
         self.pin_memory = pin_memory
         self.tiling = tiling or Tiling()
         self.mixing = mixing
@@ -104,7 +104,7 @@ class SegmentationDataModule(LightningDataModule):
     def tune(self) -> None:
         """With num_workers=auto, choose the number of loading processes."""
         if not self.auto:
-            self.why = f"{self.workers} loading processes, as asked for"
+            self.why = f"{self.workers} loading process{'es' * (self.workers != 1)}, as asked for"
         elif not self.pin_memory:
             self.why = "no loading processes: on a CPU training uses all cores"
         else:

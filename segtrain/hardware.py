@@ -36,7 +36,7 @@ def choose_precision(requested: str, accelerator: str) -> str:
     """
     checks.choice("trainer.precision", requested, PRECISIONS)
     if requested == FLOAT16 and accelerator == "cpu":
-        raise UserError(f"trainer.precision={FLOAT16} is for GPUs; use bf16-mixed or 32-true")
+        raise UserError(f"trainer.precision={FLOAT16} is for GPUs; use auto, bf16-mixed or 32-true")
     if requested != "auto":
         return requested
     return BFLOAT16 if has_native_bf16(accelerator) else FLOAT32
@@ -63,7 +63,7 @@ def limit_threads(wanted: int | str) -> int:
         UserError: no such number.
     """
     found = torch.get_num_threads()
-    number = min(found, usable_cores()) if wanted == "auto" else checks.whole("trainer.threads (or auto)", wanted, 1)
+    number = min(found, usable_cores()) if wanted == "auto" else checks.whole("trainer.threads", wanted, 1, word="auto")
     if number != found:
         torch.set_num_threads(number)
     return number
@@ -81,7 +81,7 @@ def in_words(device: torch.device, precision: str, threads: int, given: bool) ->
     if device.type == "cuda":
         where = f"{torch.cuda.get_device_name(device)}, fed from pinned memory"
     else:
-        where = f"{device.type}, {threads} threads on {usable_cores()} cores"
+        where = f"{device.type}, {threads} thread{'s' * (threads > 1)} on {usable_cores()} cores"
     if given:
         why = "as asked for"
     elif precision == BFLOAT16:

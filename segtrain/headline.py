@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from segtrain.assemble import Parts, Request
+from segtrain.build import plain
 from segtrain.callbacks import BEST
 from segtrain.console import listed, score_table
 from segtrain.labels import absence
 from segtrain.losses import Combo
 from segtrain.resume import Resume
+from segtrain.trainer import limits
 
 
 def headline(parts: Parts, request: Request, folder: Path, resume: Resume | None) -> str:
@@ -36,6 +38,7 @@ def headline(parts: Parts, request: Request, folder: Path, resume: Resume | None
         f"model  {request.choices.get('model')}, {parameters:.1f} M parameters; loss {_loss_in_words(parts, request)}\n"
         f"{_chosen(parts)}"
         f"{_derived(parts)}"
+        f"{_limited(parts)}"
         f"{_warned(parts)}"
         f"run    {how} {folder}"
     )
@@ -76,6 +79,12 @@ def _chosen(parts: Parts) -> str:
     return "" if parts.choice is None else f"       loss=auto: {parts.choice.reason}\n"
 
 
+def _limited(parts: Parts) -> str:
+    """That only a part of the images counts; a line, or nothing."""
+    most = [f"{number} of {split}" for split, number in limits(plain(parts.config.trainer)).items()]
+    return f"limit  at most {', '.join(most)} batches: losses and scores are of those alone\n" if most else ""
+
+
 def _warned(parts: Parts) -> str:
     """What looks wrong in the data; a line for each, or nothing."""
     return "".join(f"warning: {sentence}\n" for sentence in parts.source.warnings)
@@ -93,7 +102,10 @@ def closing(parts: Parts, folder: Path, tested: Path, scores: Mapping[str, float
     """
     best, monitor = summary["val_best"], parts.config.monitor
     which = f"best epoch {best['epoch']}" if best["epoch"] is not None else tested.name
-    lines = [score_table(scores, "test", parts.source.task, f"test split, {which}")] if scores else []
+    most = limits(plain(parts.config.trainer)).get("test")
+    part = "" if most is None else f", its first {most} batch{'es' * (most > 1)} alone"
+    title = f"test split{part}, {which}"
+    lines = [score_table(scores, "test", parts.source.task, title)] if scores else []
     if best["epoch"] is not None:
         lines.append(f"{which}: {monitor} {best['score']}")
     else:

@@ -64,7 +64,7 @@ class Optim:
         base_batch: int = 8,
     ) -> None:
         self.name = checks.choice("optim.name", name, OPTIMIZERS)
-        self.lr = checks.number("lr", lr, above=0)
+        self.lr = checks.number("lr", lr, above=0, word="auto")
         self.weight_decay = checks.number("optim.weight_decay", weight_decay, 0)
         self.momentum = checks.number("optim.momentum", momentum, 0, 0.9999)
         self.schedule = checks.choice("optim.schedule", schedule, SCHEDULES)

@@ -216,7 +216,10 @@ def check_continuation(resume: Resume, config: Mapping[str, Any], processes: int
     free = [key for key in FREE if key != "epochs" or after.get("optim.schedule") != "onecycle"]
     if "epochs" in changed and after.get("optim.schedule") not in ("constant", "plateau", "onecycle"):
         # the others follow the share of all steps that are made
-        say(f"epochs changes from {before['epochs']} to {after['epochs']}: from here on the learning rate is another")
+        say(
+            f"epochs changes from {before['epochs']} to {after['epochs']}: the schedule of the learning rate now ends "
+            f"with epoch {after['epochs']}"
+        )
     changed = [key for key in changed if not any(key == each or key.startswith(f"{each}.") for each in free)]
     between = [key for key in changed if key in (*BETWEEN_EPOCHS, PROCESSES)]
     if between and not resume.mid_epoch:

@@ -40,7 +40,7 @@ from segtrain.session import begin, keep_settings, recorded
 from segtrain.signals import Signals, listening
 from segtrain.speed import Chosen, choose
 from segtrain.task import Task
-from segtrain.trainer import build_trainer
+from segtrain.trainer import build_trainer, limits
 from segtrain.tuning.auto import filled, known, stand_in
 from segtrain.tuning.measuring import tune
 
@@ -229,6 +229,7 @@ def _summary(
     names = {group: request.choices.get(group) for group in ("loss", "aug", "mix", "model", "experiment")}
     settings = {"lr": config.lr, "batch_size": config.batch_size, "epochs": config.epochs, "seed": config.seed}
     summary = {"status": "done", "command": masked_command(sys.argv), **names, **settings, "data": parts.source.name}
+    summary |= {"limits": most} if (most := limits(plain(config.trainer))) else {}
     if parts.choice is not None:
         summary |= {"loss_chosen": parts.choice.loss, "loss_reason": parts.choice.reason}
     summary |= summarize(folder / "metrics.csv", config.monitor, config.monitor_mode, scores)

@@ -44,7 +44,7 @@ from segtrain.tuning.measuring import remembered
 
 FOLDER, CHECKPOINT = "SEGTRAIN_RUN_FOLDER", "SEGTRAIN_RUN_CHECKPOINT"  # for the processes that Lightning starts
 DATA_PATHS = ("data.root", "data.split_file", "data.exclude", "aug.references")
-DEFAULT_MODEL, NOT_MIXED = "unet_tiny", "none"  # not part of a run's name
+DEFAULT_MODEL, NOT_USED = "unet_tiny", "none"  # not part of a run's name
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,8 @@ def _decide(request: Request, parts: Parts, processes: int) -> Session:
         if wanted and processes > 1:
             raise UserError(
                 f"{wanted[0]}=auto is measured by one process, and this training has {processes}; train once with "
-                f"trainer.devices=1 epochs=1, and give {wanted[0]} the number that it says"
+                f"trainer.devices=1 epochs=1, and give {wanted[0]} the number that it says, which is for the images of "
+                f"a step there (see optim.scaling)"
             )
         initial = initial_weights(parts)  # before a folder is made
         folder = _new_folder(request, parts)
@@ -173,9 +174,10 @@ def _new_folder(request: Request, parts: Parts) -> Path:
     if request.sweep is not None:
         request.sweep.mkdir(parents=True, exist_ok=True)
         return request.sweep
-    model = "" if choices.get("model") == DEFAULT_MODEL else f"-{choices.get('model')}"
-    mix = "" if choices.get("mix") == NOT_MIXED else f"-{choices.get('mix')}"
-    rest = f"-{choices.get('aug')}{mix}{model}-s{config.seed}"
+    recipe = "" if choices.get("experiment") == NOT_USED else f"-{choices.get('experiment')}"
+    model = "" if choices.get("model") == DEFAULT_MODEL or recipe else f"-{choices.get('model')}"
+    mix = "" if choices.get("mix") == NOT_USED else f"-{choices.get('mix')}"
+    rest = f"{recipe}-{choices.get('aug')}{mix}{model}-s{config.seed}"
     loss = str(choices.get("loss"))[: max(1, LONGEST_LABEL - len(rest))]  # a combination can have many terms
     return new_folder(Path(config.output_dir) / clean_name(str(config.name or parts.source.name)), loss + rest)
 

@@ -22,11 +22,13 @@ class Chosen:
     Args:
         checked: whether bfloat16 was chosen here, so that it is to be checked.
         compiled: whether torch.compile is used.
+        values: what was chosen, for summary.json.
         why: by subject, in words.
     """
 
     checked: bool
     compiled: bool
+    values: dict[str, Any]
     why: dict[str, str]
 
     def in_words(self) -> str:
@@ -35,7 +37,7 @@ class Chosen:
 
     def as_dict(self) -> dict[str, Any]:
         """For summary.json."""
-        return {"compile": self.compiled, "why": self.why}
+        return self.values | {"compile": self.compiled, "why": self.why}
 
 
 def choose(parts: Parts, trial: Trainer) -> Chosen:
@@ -56,12 +58,25 @@ def choose(parts: Parts, trial: Trainer) -> Chosen:
         images = _batches(parts, trial) * config.batch_size * config.epochs
         estimate = compilation.minutes(per_image, images, device, half, threads)
         compiled, reason = compilation.choose(config.compile, device, estimate)
+    optim, images = parts.module.optim, parts.data.batch_size * trial.accumulate_grad_batches * trial.world_size
+    values = {
+        "device": device.type,
+        "processes": trial.world_size,
+        "images_per_step": images,
+        "lr": optim.rate(images),
+        "threads": threads,
+        "workers": parts.data.workers,
+        "memory_format": "channels_last",
+    }
+    together = f"{trial.world_size} processes, {images} images a step, each on " if trial.world_size > 1 else ""
     why = {
-        "device": hardware.in_words(device, precision, threads, given),
+        "device": together + hardware.in_words(device, precision, threads, given),
         "load": parts.data.why,
         "compile": f"{'yes' if compiled else 'no'}: {reason}",
     }
-    return Chosen(half and not given, compiled, why)
+    if optim.rate(images) != optim.lr:
+        why["lr"] = f"{optim.rate(images):.3g}: {optim.lr:g} for {optim.base_batch} images, a step has {images}"
+    return Chosen(half and not given, compiled, values, why)
 
 
 def _batches(parts: Parts, trial: Trainer) -> int:

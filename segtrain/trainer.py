@@ -64,7 +64,7 @@ def build_trainer(
     accelerator = choose_accelerator(config["accelerator"])
     limit_threads(config["threads"])
     if config["precision"] == FLOAT16:  # its scaled gradients overflow at times, which would count as non-finite
-        raise UserError(f"trainer.precision={FLOAT16} is for prediction alone; use bf16-mixed or 32-true")
+        raise UserError(f"trainer.precision={FLOAT16} is for prediction alone; use auto, bf16-mixed or 32-true")
     try:
         return _trainer(config, epochs, accelerator, callbacks, loggers, deterministic)
     except UserError:
@@ -104,11 +104,17 @@ def _trainer(
         plugins=[AtomicCheckpointIO(), *([SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [])],
         use_distributed_sampler=False,  # Lightning's repeats samples to even out the processes
         num_sanity_val_steps=0,
-        deterministic="warn" if deterministic == WARN else checks.flag(f"deterministic (or {WARN})", deterministic),
+        deterministic="warn" if deterministic == WARN else checks.flag("deterministic", deterministic, word=WARN),
         profiler=Unprofiled(),
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def limits(config: Mapping[str, Any]) -> dict[str, int]:
+    """Batches that a pass over a split has at most, by split, where the group `trainer` says so."""
+    given = {split: config[f"limit_{split}"] for split in ("train", "val", "test")}
+    return {split: int(most) for split, most in given.items() if most is not None}
 
 
 def _limit(split: str, config: Mapping[str, Any]) -> int | float:

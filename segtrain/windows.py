@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from segtrain import checks
-from segtrain.errors import UserError
 
 Array = npt.NDArray[np.generic]
 Size = tuple[int, int]
@@ -81,7 +80,8 @@ class Tiling:
     """Which images are cut into tiles, and where.
 
     Args:
-        side: most of a tile, in pixels; images of at most side x side pixels stay whole; None: all do.
+        side: most of a tile, in pixels; images of at most side x side pixels stay whole; None: all do. Tiles
+            have sides of multiples of `step` up to it.
         margin: pixels around the core of a tile that the net sees but that do not count, except at the image's edges.
         stride: of the net, in pixels.
 
@@ -96,10 +96,10 @@ class Tiling:
     def __post_init__(self) -> None:
         if self.side is None:
             return
-        checks.whole("tile (or null)", self.side, self.step)
-        if self.side % self.step:
-            raise UserError(f"tile must be a multiple of {self.step}, got {self.side}")
-        checks.whole(f"tile_margin, with tile={self.side},", self.margin, 0, (self.side - self.step) // 2)
+        checks.whole("tile", self.side, self.step, word="null")
+        checks.whole(
+            f"tile_margin, with tile={self.side},", self.margin, 0, (self.side // self.step - 1) * self.step // 2
+        )
 
     @property
     def step(self) -> int:

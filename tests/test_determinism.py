@@ -128,7 +128,7 @@ def test_a_training_stops_before_anything_is_written(tmp_path: Path, capsys: pyt
     assert "error: deterministic=true: on cpu there is no deterministic implementation of put_ (of the loss)" in said
     assert not (tmp_path / "out").exists()
     assert main([*words, "deterministic=maybe"]) == 1
-    assert "deterministic (or warn) must be true or false, got 'maybe'" in capsys.readouterr().err
+    assert "deterministic must be warn, true or false, got 'maybe'" in capsys.readouterr().err
 
 
 def test_warn_names_the_operations_and_trains_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

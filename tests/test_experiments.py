@@ -1,4 +1,4 @@
-"""experiment=...: each is a recipe that trains, and words of the command line go before it."""
+"""experiment=...: each is a recipe that trains, and words of the command line override it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def test_it_trains(name: str, tmp_path: Path) -> None:
     summary = tiny.summary(run)
     assert summary["status"] == "done"
     assert summary["experiment"] == name
+    assert f"-{name}-" in run.folder.name
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -34,7 +35,7 @@ def test_it_says_what_it_is_for_what_it_costs_and_what_it_reached(name: str) -> 
     assert "Measured" in comment
 
 
-def test_words_go_before_it() -> None:
+def test_words_override_it() -> None:
     words = ["experiment=cpu_quick", "loss=focal", "lr=.5", "optim.schedule=poly", "ema=null"]
     config, chosen = compose("train", words)
     assert (config.lr, config.optim.schedule, config.ema, config.passes) == (0.5, "poly", None, 4)

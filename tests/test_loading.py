@@ -72,7 +72,7 @@ def test_a_number_is_taken_as_it_is() -> None:
     module.tune()
     assert module.why.endswith(" loading processes, as asked for")
     assert module.workers == 3
-    with pytest.raises(UserError, match=r"num_workers \(or auto\) must be a whole number >= 0, got 'many'"):
+    with pytest.raises(UserError, match=r"num_workers must be auto or a whole number >= 0, got 'many'"):
         data("many", pinned=False)
 
 

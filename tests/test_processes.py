@@ -51,6 +51,14 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+def test_processes_and_images_of_a_step_are_said(tmp_path: Path) -> None:
+    code, out, err = ended(start(tmp_path, "optim.scaling=sqrt"))
+    assert code == 0, err
+    assert "device 2 processes, 8 images a step, each on cpu, 1 thread on " in out
+    chosen = tiny.summary(tiny.read_run(tiny.find_latest(tmp_path)))["chosen"]
+    assert (chosen["processes"], chosen["images_per_step"]) == (2, 8)
+
+
 def test_a_process_without_an_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for split in ("train", "val", "test"):
         words = [*tiny.SYNTHETIC, *tiny.FAST, *TWO, f"data.{split}=1", f"output_dir={tmp_path}"]

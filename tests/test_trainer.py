@@ -68,7 +68,7 @@ def test_only_pinned_memory_is_copied_without_waiting(pinned: bool) -> None:
 
 
 def test_float16_is_for_prediction_alone() -> None:
-    with pytest.raises(UserError, match="is for prediction alone; use bf16-mixed or 32-true"):
+    with pytest.raises(UserError, match="is for prediction alone; use auto, bf16-mixed or 32-true"):
         trainer.build_trainer(settings("trainer.precision=16-mixed"), 1, [], [])
     assert hardware.choose_precision("16-mixed", "gpu") == "16-mixed"
     with pytest.raises(UserError, match="is for GPUs"):
@@ -111,20 +111,44 @@ def test_threads_are_no_more_than_cores(monkeypatch: pytest.MonkeyPatch) -> None
     assert (hardware.limit_threads("auto"), hardware.limit_threads(8), chosen) == (4, 8, [4, 8])
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as OMP_NUM_THREADS=1 has it
     assert (hardware.limit_threads("auto"), chosen) == (1, [4, 8])
-    with pytest.raises(UserError, match=r"trainer.threads \(or auto\) must be a whole number >= 1, got 0"):
+    with pytest.raises(UserError, match=r"trainer.threads must be auto or a whole number >= 1, got 0"):
         hardware.limit_threads(0)
 
 
 def test_what_was_chosen_is_said_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tiny.train(tmp_path, "epochs=1", "trainer=cpu", "trainer.precision=32-true", "num_workers=1")
-    why = tiny.summary(run)["chosen"]["why"]
+    chosen = tiny.summary(run)["chosen"]
+    why = chosen["why"]
+    assert {key: chosen[key] for key in ("device", "processes", "threads", "workers", "images_per_step", "lr")} == {
+        "device": "cpu",
+        "processes": 1,
+        "threads": 1,
+        "workers": 1,
+        "images_per_step": 4,
+        "lr": 2e-3,
+    }
     assert list(why) == ["device", "load", "compile"]
-    assert why["device"].startswith("cpu, 1 threads on ")
+    assert why["device"].startswith("cpu, 1 thread on ")
     assert why["device"].endswith("; channels_last; 32-true: as asked for")
-    assert why["load"] == "1 loading processes, as asked for"
+    assert why["load"] == "1 loading process, as asked for"
     shown = capsys.readouterr().out
     for subject, said in why.items():
         assert f"{subject:6} {said}\n" in shown
+
+
+def test_a_rate_that_is_scaled_is_said(tmp_path: Path) -> None:
+    run = tiny.train(tmp_path, "epochs=1", "optim.scaling=linear", "lr=.01", "trainer.accumulate=4")
+    chosen = tiny.summary(run)["chosen"]
+    assert (chosen["lr"], chosen["images_per_step"]) == (0.02, 16)
+    assert chosen["why"]["lr"] == "0.02: 0.01 for 8 images, a step has 16"
+
+
+def test_scores_of_a_part_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tiny.train(tmp_path, "epochs=1", "trainer.limit_val=2", "debug=fast")
+    said = "".join(capsys.readouterr().out.splitlines())
+    assert "limit  at most 1 of train, 2 of val, 1 of test batches: losses and scores are of those alone" in said
+    assert "test split, its first 1 batch alone, best epoch 1" in said
+    assert tiny.summary(run)["limits"] == {"train": 1, "val": 2, "test": 1}
 
 
 def test_threads_are_those_of_training_evaluation_and_prediction(

@@ -81,5 +81,5 @@ def build_policy(config: Mapping[str, Any], backend: Backend, ignore_index: int)
     return Policy(
         groups,
         checks.whole("aug.policy.number", config.get("number", 1), 1),
-        None if strength is None else checks.number("aug.policy.strength (or null)", strength, 0, 1),
+        None if strength is None else checks.number("aug.policy.strength", strength, 0, 1, word="null"),
     )

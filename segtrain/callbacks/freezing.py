@@ -24,7 +24,7 @@ class FreezeEncoder(Callback):
     """
 
     def __init__(self, epochs: int | str) -> None:
-        self.epochs = epochs if epochs == ALWAYS else checks.whole(f"freeze_encoder (or {ALWAYS})", epochs, 0)
+        self.epochs = epochs if epochs == ALWAYS else checks.whole("freeze_encoder", epochs, 0, word=ALWAYS)
         self._encoder: nn.Module | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

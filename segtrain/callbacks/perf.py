@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from segtrain.loading import usable_cores
 
 NO_CACHE = "none"
+FEW = 10  # steps, of which no advice is given
 WAITS = 0.15  # share of the time from which on waiting is what to change
 VALIDATES = 0.35  # share of an epoch from which on it is said that validation may come less often
 ROOM = 0.5  # share of a GPU's memory
@@ -28,7 +29,8 @@ class Speed(Callback):
     Args:
         started: when this session began, by time.perf_counter().
         say: prints a line.
-        cache: "none", or where decoded images are kept: the first epoch then fills it, and is not as the others.
+        cache: "none", or where decoded images are kept: the first epoch then fills it, and is not as the others. None:
+            the data cannot be cached.
 
     Attributes:
         images: trained on, all processes together.
@@ -36,7 +38,7 @@ class Speed(Callback):
     """
 
     def __init__(self, started: float, say: Callable[[str], None], cache: str | None = None) -> None:
-        self.say, self.cache, self._epochs = say, cache or NO_CACHE, 0
+        self.say, self.cache, self._epochs, self._compiling = say, cache, 0, True
         self.images, self.seconds, self.epoch_seconds = 0, 0.0, 1e-9
         self._session = started
         self._begin_epoch()
@@ -82,8 +84,12 @@ class Speed(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count; the epoch's last batch ends the measurement, before validation."""
-        self._ready_at = time.perf_counter()
-        self._epoch_images += len(batch["id"]) * trainer.world_size
+        if self._compiling and pl_module.training_net and not trainer.is_last_batch:
+            self._begin_epoch()  # with the step behind the one in which the net was compiled
+        else:
+            self._ready_at = time.perf_counter()
+            self._epoch_images += len(batch["id"]) * trainer.world_size
+        self._compiling = False
         if trainer.is_last_batch:
             self._finish()
 
@@ -109,26 +115,31 @@ class Speed(Callback):
         if memory is not None:
             pl_module.log("perf/memory_gib", memory, logger=False)
         self._epochs += 1
-        if self._epochs == (1 if self.cache == NO_CACHE else 2):
+        filled = 1 if self.cache in (None, NO_CACHE) or trainer.max_epochs == 1 else 2
+        if self._epochs == filled:
             workers = int(trainer.datamodule.workers)  # type: ignore[attr-defined]
             free = None if memory is None else free_share(pl_module.device, memory)
-            said = bottleneck(waited, workers, self.cache, free) + less_often(self._validated, self.epoch_seconds)
+            said = bottleneck(waited, trainer.num_training_batches, workers, self.cache, free)
+            said += less_often(self._validated, self.epoch_seconds)
             self.say(f"speed  {self._rate:.3g} images a second; {said}")
 
 
-def bottleneck(waited: float, workers: int, cache: str, free: float | None) -> str:
+def bottleneck(waited: float, steps: float, workers: int, cache: str | None, free: float | None) -> str:
     """What takes the time, and what to change.
 
     Args:
         waited: share of the time spent waiting for data, in [0, 1].
+        steps: of the epoch.
         workers: loading processes.
-        cache: where decoded images are kept, or "none".
+        cache: where decoded images are kept, or "none"; None where that is not for this data.
         free: share of a GPU's memory that was never used; None on a CPU.
     """
     said = f"{waited:.0%} of the time went into waiting for data"
+    if steps < FEW:
+        return f"{said}, in too few steps to tell what to change"
     if waited < WAITS:
         room = free is not None and free > ROOM
-        return f"{said}: the net takes it" + (
+        return f"{said}: the net takes the rest" + (
             f", and {free:.0%} of its memory is free for a larger batch_size" if room else ""
         )
     remedies = ["data.cache=ram"] if cache == NO_CACHE else []

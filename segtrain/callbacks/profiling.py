@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from segtrain import checks
 
 FOLDER, TABLE, TRACE = "profile", "table.txt", "trace.json"
 ROWS = 30  # operations in the table
+SILENT = "99"  # without it the profiler reports as an error that there is no GPU
 PARTS = ("data", "net", "loss and counts", "backward", "optimizer", "rest")
 
 
@@ -36,6 +38,7 @@ class StepProfile(Callback):
     def __init__(self, skip: int = 10, steps: int = 10) -> None:
         self.skip = checks.whole("callbacks.profile.skip", skip, 1)
         self.steps = checks.whole("callbacks.profile.steps", steps, 1)
+        os.environ.setdefault("KINETO_LOG_LEVEL", SILENT)
         self.seconds = dict.fromkeys(PARTS, 0.0)
         self._first = self.skip
         self._profile: profile | None = None

@@ -40,7 +40,7 @@ class Sampling:
         checks.flag("data.oversample_background", self.background)
         checks.whole("data.bank", self.bank, 0)
         if self.repeat is not None:
-            checks.number("data.repeat (or null)", self.repeat, above=0, high=1)
+            checks.number("data.repeat", self.repeat, above=0, high=1, word="null")
 
     @property
     def looks(self) -> bool:

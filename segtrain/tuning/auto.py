@@ -40,7 +40,8 @@ def stand_in(config: DictConfig) -> DictConfig:
     scaling = config.optim.get("scaling", UNSCALED)
     if "lr" in open_settings(config) and scaling != UNSCALED:
         raise UserError(
-            f"lr=auto measures with the batches that are trained, so optim.scaling={scaling} must be {UNSCALED}"
+            f"lr=auto measures with the batches that are trained, which optim.scaling={scaling} would scale once more; "
+            f"set optim.scaling={UNSCALED}, or give lr a number"
         )
     return filled(config, {key: STAND_IN[key] for key in open_settings(config)})
 

@@ -118,7 +118,7 @@ def test_randaugment_has_one_strength() -> None:
         ({"numbr": 2}, r"aug.policy: each key must be one of number, strength, ops, pairs.*did you mean number\?"),
         ({"ops": {}}, "aug.policy has neither ops nor pairs"),
         ({"ops": {"a": {"op": "hflip"}}, "number": 0}, r"aug.policy.number must be a whole number >= 1, got 0"),
-        ({"ops": {"a": {"op": "hflip"}}, "strength": 2}, r"aug.policy.strength \(or null\) must be .* \[0, 1\], got 2"),
+        ({"ops": {"a": {"op": "hflip"}}, "strength": 2}, r"aug.policy.strength must be null or .* \[0, 1\], got 2"),
         ({"ops": {"a": {"op": "hflop"}}}, r"aug.policy.ops.a.op=hflop: no such op - did you mean hflip\?"),
         ({"pairs": {"a": "hflip"}}, r"aug.policy.pairs.a must be a list of ops, got 'hflip'"),
         (

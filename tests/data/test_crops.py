@@ -227,7 +227,7 @@ def test_places_are_random_pixels_of_their_class() -> None:
     [
         ({"oversample": 1.2}, r"data.oversample must be a number in \[0, 1\], got 1.2"),
         ({"background": "some"}, r"data.oversample_background must be true or false"),
-        ({"repeat": 0}, r"data.repeat \(or null\) must be a number > 0 and <= 1, got 0"),
+        ({"repeat": 0}, r"data.repeat must be null or a number > 0 and <= 1, got 0"),
         ({"repeat": 30}, r"data.repeat"),
     ],
 )

@@ -61,7 +61,7 @@ def test_misspelt(words: list[str], parts: list[str], capsys: pytest.CaptureFixt
             (["trainer=gpu"], ["trainer.accelerator=gpu", "trainer=cpu"]),
             (["mix=cutmix", "batch_size=1"], ["mix=cutmix needs batches of 2"]),
             (["mix=mosaic", "batch_size=1"], ["mix=mosaic needs batches of"]),
-            (["batch_size=0"], ["batch_size must be a whole number >= 1"]),
+            (["batch_size=0"], ["batch_size must be auto or a whole number >= 1"]),
             (["crop=0"], ["crop"]),
             (["epochs=0"], ["epochs must be a whole number >= 1"]),
             (["num_workers=-1"], ["num_workers"]),

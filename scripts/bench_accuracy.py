@@ -21,7 +21,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -124,15 +124,21 @@ def test_iou(net: nn.Module, root: Path, classes: int, ignore: int) -> float:
     return float((counts.diag() / union).nanmean())
 
 
+@cache
+def epochs_that_fit(seconds: float, command: Sequence[str]) -> int:
+    """By the first two, of which the first has more to do."""
+    with tempfile.TemporaryDirectory() as folder:
+        train([*command, f"output_dir={folder}", "epochs=2", "trainer.limit_test=0"])
+    first, second = ends[1] - ends[0], ends[2] - ends[1]
+    return max(1, int((seconds - first) / second) + 1)
+
+
 def ours(root: Path, seconds: float, words: Sequence[str], seed: int) -> Result:
     """Train by the command, for as many epochs as fit."""
+    clock = ("+callbacks.clock._target_=clock.EpochClock", "--allow", "clock")
+    command = ("train", "data=folder", f"data.root={root}", *words, *QUIET, *clock)
     with tempfile.TemporaryDirectory() as folder:
-        command = ["train", "data=folder", f"data.root={root}", *words, *QUIET, f"seed={seed}", f"output_dir={folder}"]
-        clock = ["+callbacks.clock._target_=clock.EpochClock", "--allow", "clock"]
-        train([*command, *clock, "epochs=2", "trainer.limit_test=0"])
-        first, second = ends[1] - ends[0], ends[2] - ends[1]
-        epochs = max(1, int((seconds - first) / second) + 1)
-        train([*command, *clock, f"epochs={epochs}"])
+        train([*command, f"seed={seed}", f"output_dir={folder}", f"epochs={epochs_that_fit(seconds, command)}"])
         summary: Any = json.loads((Path(folder) / "latest" / "summary.json").read_text())
         with (Path(folder) / "latest" / "metrics.csv").open(newline="") as file:
             steps = max(int(row["step"]) for row in csv.DictReader(file))

@@ -86,8 +86,8 @@ class FileData:
         oversample_background: see Sampling (background).
         repeat: see Sampling.
         bank: see Sampling.
-        cache: "ram" keeps decoded images in memory, as many as fit into cache_gb; "disk" in a file that later runs
-            use too; "none" reads them anew each time.
+        by_area: see Sampling.
+        cache: decoded images are kept in memory, as cache_gb allows ("ram"), in a file for later runs ("disk"), or not.
         cache_gb: most memory, in GiB, for all splits and loading processes together.
         cache_dir: folder of the file.
         scan_dir: where the findings of the scan are kept for the next run; None keeps nothing.
@@ -126,6 +126,7 @@ class FileData:
     oversample_background: bool = False
     repeat: float | None = None
     bank: int = 0
+    by_area: bool = False
     exclude: str | None = None
     scan_dir: str | None = None
 
@@ -167,7 +168,7 @@ class FileData:
     @property
     def sampling(self) -> Sampling:
         """Which training images and crops are wanted."""
-        return Sampling(self.oversample, self.oversample_background, self.repeat, self.bank)
+        return Sampling(self.oversample, self.oversample_background, self.repeat, self.bank, self.by_area)
 
     @functools.cached_property
     def rules(self) -> MaskRules:

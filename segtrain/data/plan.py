@@ -4,9 +4,10 @@
     r_i = max over its classes c of max(1, sqrt(t / f_c))            (repeat factors, Gupta et al. 2019, section 4.1)
 
 with f_c the share of the images that hold c, t = data.repeat, and w_i the data's own weight of the image (a column of
-its table). So every epoch has the same length; repeat factors alone leave no image out of any epoch, and weights move
-samples from image to image without changing how many there are. With passes=n all factors are n times as large: an
-epoch is n passes over the images, each time changed anew, and validation comes after all of them.
+its table), with data.by_area times its pixels. So every epoch has the same length; repeat factors alone leave no image
+out of any epoch, and weights move samples from image to image without changing how many there are. With passes=n all
+factors are n times as large: an epoch is n passes over the images, each time changed anew, and validation comes after
+all of them.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ def plan_training(source: DataSource, passes: int = 1) -> EpochPlan:
     factors, notes = [1.0] * images, []
     if sampling.repeat is not None:
         factors = repeat_factors([classes_in(examples.places(i), task) for i in range(images)], sampling.repeat)
-    plan = plan_epoch(source.weights or [1.0] * images, [passes * factor for factor in factors])
+    weights = source.weights or [1.0] * images
+    if sampling.by_area:
+        weights = [weight * height * width for weight, (height, width) in zip(weights, examples.sizes, strict=True)]
+    plan = plan_epoch(weights, [passes * factor for factor in factors])
     if sampling.oversample > 0:
         notes.append(forced_note(source, plan))
     return EpochPlan(plan.length, plan.proportions, [*plan.notes, *notes])

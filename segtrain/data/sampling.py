@@ -25,6 +25,7 @@ class Sampling:
         background: whether class 0 is drawn for it like the others.
         repeat: images that hold a class that fewer than this share of the images hold come more often; None: no.
         bank: crops around pixels of classes that are kept to paste from, see bank.py.
+        by_area: images come in proportion to their pixels, so that crops cover large and small ones alike.
 
     Raises:
         UserError: a value out of range.
@@ -34,11 +35,13 @@ class Sampling:
     background: bool = False
     repeat: float | None = None
     bank: int = 0
+    by_area: bool = False
 
     def __post_init__(self) -> None:
         checks.number("data.oversample", self.oversample, 0, 1)
         checks.flag("data.oversample_background", self.background)
         checks.whole("data.bank", self.bank, 0)
+        checks.flag("data.by_area", self.by_area)
         if self.repeat is not None:
             checks.number("data.repeat", self.repeat, above=0, high=1, word="null")
 

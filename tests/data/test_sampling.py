@@ -6,6 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,15 @@ from torch.utils.data import DataLoader
 from segtrain.augment import build_augmentation
 from segtrain.data import DataSource, ResumableSampler, SegmentationDataset, collate, sampler
 from segtrain.data.crops import Crops
+from segtrain.data.files import FileData
 from segtrain.data.plan import EpochPlan, plan_epoch, plan_training, repeat_factors
 from segtrain.data.sampler import Key
 from segtrain.data.sampling import Sampling
 from segtrain.data.synthetic import SyntheticData
 from segtrain.datamodule import SegmentationDataModule
+from segtrain.layouts.folder import FolderLayout
 from segtrain.task import ClassStats, Task
+from tests import tiny
 from tests.data.files import REQUEST
 from tests.data.test_crops import IGNORE, SIGMAS, Memory, blank, check_share
 
@@ -150,6 +154,17 @@ def test_the_plan_of_a_data_source() -> None:
     share = 0.33 * sum(factors[:10]) / (sum(factors) + 1)
     assert plan.notes[1] == f"{share:.1%} of the crops around a pixel of a class, which 10 of 30 images have"
     assert plan_training(source(Sampling())) == EpochPlan(30, None, [])
+
+
+def test_by_area_images_come_in_proportion_to_their_pixels(tmp_path: Path) -> None:
+    root = tiny.make_folder(tmp_path, sizes=[(32, 32), (64, 96)])
+    data = FileData(str(root), FolderLayout(), by_area=True).open(REQUEST)
+    plan = plan_training(data)
+    areas = np.array([height * width for height, width in data.splits["train"].sizes])
+    assert set(areas.tolist()) == {32 * 32, 64 * 96}
+    assert plan.length == len(areas)
+    assert plan.proportions is not None
+    assert np.array(plan.proportions) / sum(plan.proportions) == pytest.approx(areas / areas.sum())
 
 
 def test_background_of_a_binary_task_is_not_repeated() -> None:

@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--seconds", type=float, default=420)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--crops", action="store_true", help="the script with crops too")
     parser.add_argument("--pretrained", action="store_true", help="ours with model=unet_lite0 too")
     parser.add_argument("--print-only", action="store_true")
     given = parser.parse_args()
@@ -166,9 +167,10 @@ def main() -> None:
     classes, ignore = len(declared["classes"]), int(declared["ignore_index"])
     ways = {
         "script, whole images": partial(plain, given.root, given.seconds, classes, ignore, None),
-        f"script, crops of {CROP}": partial(plain, given.root, given.seconds, classes, ignore, CROP),
         "segtrain": partial(ours, given.root, given.seconds, OURS),
     }
+    if given.crops:
+        ways[f"script, crops of {CROP}"] = partial(plain, given.root, given.seconds, classes, ignore, CROP)
     if given.pretrained:
         ways["segtrain, ImageNet weights"] = partial(ours, given.root, given.seconds, PRETRAINED)
     found: dict[str, list[Result]] = {name: [] for name in ways}

@@ -12,7 +12,8 @@ from tests import tiny
 RECIPES = [name for name in options("experiment") if name != "none"]
 SMALL = ["crop=32", "batch_size=4", "epochs=2", "passes=1", "~callbacks.pictures"]
 QUICK = ("cpu_quick", "imbalanced")  # the others are run by hand
-NETS = {"strong_baseline": [], "nnunet_like": ["model.width=2"]}  # three levels below the finest are supervised
+DEEP = ["model.width=2"]  # three levels below the finest are supervised
+NETS = {"strong_baseline": [], "nnunet_like": DEEP, "cpu_quick": DEEP}
 
 
 @pytest.mark.parametrize(
@@ -39,4 +40,4 @@ def test_words_override_it() -> None:
     words = ["experiment=cpu_quick", "loss=focal", "lr=.5", "optim.schedule=poly", "ema=null"]
     config, chosen = compose("train", words)
     assert (config.lr, config.optim.schedule, config.ema, config.passes) == (0.5, "poly", None, 4)
-    assert (chosen["loss"], chosen["aug"], chosen["experiment"]) == ("focal", "light", "cpu_quick")
+    assert (chosen["loss"], chosen["aug"], chosen["experiment"]) == ("focal", "medium", "cpu_quick")

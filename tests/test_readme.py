@@ -56,7 +56,8 @@ def small(command: str, folder: Path) -> list[str]:
     if words[0] == "train" and not any(word.startswith(("resume=", "--help")) for word in words):
         in_files = any(word.startswith(("data=", "experiment=my_")) for word in words)
         words += SMALL + ([] if in_files else tiny.SYNTHETIC)
-        words += [] if any(word.startswith("model=") for word in words) else tiny.NET
+        if not any(word.startswith("model=") for word in words):
+            words += tiny.NET[: 1 if "experiment=cpu_quick" in words else None]  # its net supervises four levels
         words = [word.replace("tu-convnext_tiny", "resnet18") for word in words]
         words += [] if any("pictures" in word for word in words) else ["~callbacks.pictures"]
     return words

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from segtrain.assemble import Parts, Request
-from segtrain.build import plain
 from segtrain.callbacks import BEST
 from segtrain.console import listed, score_table
 from segtrain.labels import absence
@@ -81,8 +80,14 @@ def _chosen(parts: Parts) -> str:
 
 def _limited(parts: Parts) -> str:
     """That only a part of the images counts; a line, or nothing."""
-    most = [f"{number} of {split}" for split, number in limits(plain(parts.config.trainer)).items()]
+    most = [f"{number} of {split}" for split, number in limits(parts.config.trainer).items()]
     return f"limit  at most {', '.join(most)} batches: losses and scores are of those alone\n" if most else ""
+
+
+def of_part(parts: Parts) -> str:
+    """For the title of a table: that a part of the split was scored; nothing where all of it was."""
+    most = limits(parts.config.trainer).get("test")
+    return "" if most is None else f", its first {most} batch{'es' * (most > 1)} alone"
 
 
 def _warned(parts: Parts) -> str:
@@ -102,9 +107,7 @@ def closing(parts: Parts, folder: Path, tested: Path, scores: Mapping[str, float
     """
     best, monitor = summary["val_best"], parts.config.monitor
     which = f"best epoch {best['epoch']}" if best["epoch"] is not None else tested.name
-    most = limits(plain(parts.config.trainer)).get("test")
-    part = "" if most is None else f", its first {most} batch{'es' * (most > 1)} alone"
-    title = f"test split{part}, {which}"
+    title = f"test split{of_part(parts)}, {which}"
     lines = [score_table(scores, "test", parts.source.task, title)] if scores else []
     if best["epoch"] is not None:
         lines.append(f"{which}: {monitor} {best['score']}")

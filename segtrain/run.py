@@ -29,7 +29,7 @@ from segtrain.compilation import require_compiler
 from segtrain.console import listed, log, score_table, set_up_logging
 from segtrain.errors import UserError
 from segtrain.evaluation import output_folder, threshold_report, write_tables
-from segtrain.headline import closing, headline
+from segtrain.headline import closing, headline, of_part
 from segtrain.labels import check_labels
 from segtrain.process import restored
 from segtrain.record import config_hash, summarize
@@ -167,7 +167,7 @@ def evaluate(request: Request) -> dict[str, float]:
     with listening():
         scores = score(trainer, parts, checkpoint, split)
     scores |= table.means()
-    log.info(score_table(scores, "test", given, f"{split} split of {parts.source.name}, {checkpoint}"))
+    log.info(score_table(scores, "test", given, f"{split} split of {parts.source.name}{of_part(parts)}, {checkpoint}"))
     if trainer.is_global_zero:
         probe, output = parts.module.probe("test"), output_folder(config.output, folder, split)
         write_tables(output, table.rows, parts.source.splits[split].ids, probe, scores)
@@ -229,7 +229,7 @@ def _summary(
     names = {group: request.choices.get(group) for group in ("loss", "aug", "mix", "model", "experiment")}
     settings = {"lr": config.lr, "batch_size": config.batch_size, "epochs": config.epochs, "seed": config.seed}
     summary = {"status": "done", "command": masked_command(sys.argv), **names, **settings, "data": parts.source.name}
-    summary |= {"limits": most} if (most := limits(plain(config.trainer))) else {}
+    summary |= {"limits": most} if (most := limits(config.trainer)) else {}
     if parts.choice is not None:
         summary |= {"loss_chosen": parts.choice.loss, "loss_reason": parts.choice.reason}
     summary |= summarize(folder / "metrics.csv", config.monitor, config.monitor_mode, scores)

@@ -175,7 +175,8 @@ def _new_folder(request: Request, parts: Parts) -> Path:
         request.sweep.mkdir(parents=True, exist_ok=True)
         return request.sweep
     recipe = "" if choices.get("experiment") == NOT_USED else f"-{choices.get('experiment')}"
-    model = "" if choices.get("model") == DEFAULT_MODEL or recipe else f"-{choices.get('model')}"
+    implied = recipe and not any(word.startswith("model=") for word in request.overrides)
+    model = "" if choices.get("model") == DEFAULT_MODEL or implied else f"-{choices.get('model')}"
     mix = "" if choices.get("mix") == NOT_USED else f"-{choices.get('mix')}"
     rest = f"{recipe}-{choices.get('aug')}{mix}{model}-s{config.seed}"
     loss = str(choices.get("loss"))[: max(1, LONGEST_LABEL - len(rest))]  # a combination can have many terms

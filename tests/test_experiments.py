@@ -28,6 +28,11 @@ def test_it_trains(name: str, tmp_path: Path) -> None:
     assert f"-{name}-" in run.folder.name
 
 
+def test_a_folder_names_the_model_where_it_is_not_the_recipes(tmp_path: Path) -> None:
+    run = tiny.train(tmp_path, "experiment=imbalanced", "model=unet", fast=[*SMALL, *tiny.NET])
+    assert run.folder.name.startswith("dice_focal-imbalanced-light-unet-s1")
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_it_says_what_it_is_for_what_it_costs_and_what_it_reached(name: str) -> None:
     lines = (Path(__file__).parents[1] / "conf" / "experiment" / f"{name}.yaml").read_text().splitlines()

@@ -68,7 +68,7 @@ RARE = ["data.oversample=.5", "data.repeat=1"]
     ],
     ids=["binary", "rare classes", "less than a batch"],
 )
-@pytest.mark.parametrize("epoch", tiny.every(3, [0, 1]))
+@pytest.mark.parametrize("epoch", tiny.every(2, [0, 1]))
 def test_shown_is_what_is_trained_on(words: list[str], epoch: int) -> None:
     words = [*TINY, *words]
     shown = list(pipeline(*words, f"epoch={epoch}").samples(1000))

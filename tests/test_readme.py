@@ -98,7 +98,11 @@ def test_every_command_runs(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
         assert main(small(command, tmp_path)) == 0, command
 
 
-@pytest.mark.parametrize("page", tiny.every(2, PAGES), ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=[pytest.mark.slow] * (p.name == "data.md")) for p in PAGES],
+    ids=lambda p: str(p.name),
+)
 def test_every_setting_in_a_table_composes(page: Path) -> None:
     cells = re.findall(r"^\| (`[^|]*`)", page.read_text(), flags=re.MULTILINE)
     for words in (re.findall(r"`([^`]+)`", cell) for cell in cells):

@@ -149,6 +149,9 @@ def test_scores_of_a_part_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "limit  at most 1 of train, 2 of val, 1 of test batches: losses and scores are of those alone" in said
     assert "test split, its first 1 batch alone, best epoch 1" in said
     assert tiny.summary(run)["limits"] == {"train": 1, "val": 2, "test": 1}
+    words = ["split=val", "batch_size=1", "trainer.limit_test=2", "surface=false"]
+    assert main(["evaluate", f"run={run.folder}", *words]) == 0
+    assert "val split of synthetic, its first 2 batches alone" in " ".join(capsys.readouterr().out.split())
 
 
 def test_threads_are_those_of_training_evaluation_and_prediction(

@@ -38,7 +38,7 @@ class Speed(Callback):
     """
 
     def __init__(self, started: float, say: Callable[[str], None], cache: str | None = None) -> None:
-        self.say, self.cache, self._epochs, self._compiling = say, cache, 0, True
+        self.say, self.cache, self._epochs, self._fresh = say, cache, 0, True
         self.images, self.seconds, self.epoch_seconds = 0, 0.0, 1e-9
         self._session = started
         self._begin_epoch()
@@ -84,12 +84,12 @@ class Speed(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count; the epoch's last batch ends the measurement, before validation."""
-        if self._compiling and pl_module.training_net and not trainer.is_last_batch:
+        if self._fresh and pl_module.training_net and not trainer.is_last_batch:
             self._begin_epoch()  # with the step behind the one in which the net was compiled
         else:
             self._ready_at = time.perf_counter()
             self._epoch_images += len(batch["id"]) * trainer.world_size
-        self._compiling = False
+        self._fresh = False
         if trainer.is_last_batch:
             self._finish()
 

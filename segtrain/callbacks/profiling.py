@@ -38,7 +38,6 @@ class StepProfile(Callback):
     def __init__(self, skip: int = 10, steps: int = 10) -> None:
         self.skip = checks.whole("callbacks.profile.skip", skip, 1)
         self.steps = checks.whole("callbacks.profile.steps", steps, 1)
-        os.environ.setdefault("KINETO_LOG_LEVEL", SILENT)
         self.seconds = dict.fromkeys(PARTS, 0.0)
         self._first = self.skip
         self._profile: profile | None = None
@@ -85,6 +84,7 @@ class StepProfile(Callback):
             net.register_forward_pre_hook(lambda *_: self._part("rest")),
             net.register_forward_hook(lambda *_: self._part("net")),
         ]
+        os.environ.setdefault("KINETO_LOG_LEVEL", SILENT)
         kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._gpu else [])]
         self._profile = profile(activities=kinds, acc_events=True)  # or torch warns that it would keep but one cycle
         self._profile.start()

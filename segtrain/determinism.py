@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from segtrain.errors import UserError
 from segtrain.losses import Combo
 from segtrain.metrics import CalibrationProbe, SeenClasses, SegmentationMetrics
-from segtrain.models.supervision import as_scales
+from segtrain.models.scales import as_scales
 from segtrain.process import WORKSPACE, restored
 from segtrain.task import Task
 
@@ -58,8 +58,7 @@ def of_net(net: nn.Module, image: Tensor, half: bool = False) -> list[str]:
     def act() -> None:
         with torch.autocast(image.device.type, torch.bfloat16) if half else nullcontext():
             made = net(image)
-        scales = as_scales(made)
-        torch.autograd.backward([logits.float().sum() for logits in (scales.finest, *scales.coarser)])
+        torch.autograd.backward([logits.float().sum() for logits in as_scales(made).logits])
 
     return alerts(act)
 

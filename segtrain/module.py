@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from segtrain.checkpoint import FORMAT, KEY
 from segtrain.losses import Combo
 from segtrain.metrics import CalibrationProbe, Mean, SeenClasses, SegmentationMetrics, Threshold
-from segtrain.models.supervision import Scales, as_scales, at_scale, scale_weights
+from segtrain.models.scales import Scales, as_scales, at_scale, scale_weights
 from segtrain.optim import Mode, Optim
 from segtrain.task import Batch, Second, Task, valid_mask
 
@@ -75,9 +75,9 @@ class SegmentationModule(LightningModule):
         self._plateau_state: dict[str, Any] | None = None
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits [N, C, H, W] of images [N, channels, H, W], uint8 or in [0, 1]."""
+        """Logits [N, C, H, W] of images [N, channels, H, W], uint8 or in [0, 1]; in training of the finest grid."""
         made: Tensor | Scales = self.net(image)
-        return as_scales(made).finest
+        return as_scales(made).logits[0]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Step:
         """Loss of one batch."""
@@ -112,15 +112,16 @@ class SegmentationModule(LightningModule):
         return {"logits": logits, "predicted": predicted}
 
     def loss_of_scales(self, scales: Scales, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean over the scales of a supervised net, each half as heavy as the next finer; terms of the finest."""
-        loss, parts = self.loss_of_batch(scales.finest, batch)
-        if not scales.coarser:
-            return loss, parts
-        own, *others = scale_weights(1 + len(scales.coarser))
-        loss = own * loss
-        for weight, logits, factor in zip(others, scales.coarser, scales.factors, strict=True):
-            loss = loss + weight * self.loss_of_batch(logits, _batch_at_scale(batch, factor))[0]
-        return loss, parts
+        """The mean over the scales, each half as heavy as the next finer; terms of the finest."""
+        found = [
+            self.loss_of_batch(logits, _batch_at_scale(batch, factor))
+            for logits, factor in zip(scales.logits, scales.factors, strict=True)
+        ]
+        weights = scale_weights(len(found))
+        total = weights[0] * found[0][0]
+        for weight, (loss, _) in zip(weights[1:], found[1:], strict=True):
+            total = total + weight * loss
+        return total, found[0][1]
 
     def loss_of_batch(self, logits: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """As loss_and_parts; of blended images lam L(z, a) + (1 - lam) L(z, b), each term likewise."""

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor
 
-from segtrain.models.supervision import as_scales
+from segtrain.models.scales import as_scales
 from segtrain.task import Batch
 
 IMAGES = 4  # of the first batch, in two halves
@@ -42,7 +42,7 @@ def rounding(module: Any, batch: Batch) -> Rounding:
     """Compare bfloat16 with float32 on some images of a batch; nothing is changed, random numbers included.
 
     Args:
-        module: with a `net` and `loss_and_parts`.
+        module: with a `net` and `loss_of_scales`.
         batch: on the device; of less than four images all are taken at once, and the gradients are not compared.
     """
     images = min(IMAGES, len(batch["image"]))
@@ -70,8 +70,8 @@ def rounding(module: Any, batch: Batch) -> Rounding:
 def _slopes(module: Any, net: torch.nn.Module, image: Tensor, mask: Tensor, half: bool) -> tuple[Tensor, list[Tensor]]:
     """Loss, and its gradient by each parameter."""
     with torch.autocast(image.device.type, torch.bfloat16, enabled=half):
-        logits = as_scales(net(image)).finest
-    loss, _ = module.loss_and_parts(logits, mask)
+        scales = as_scales(net(image))
+    loss, _ = module.loss_of_scales(scales, Batch(image=image, mask=mask, id=[], forced=[], tiles=[]))
     wanted = [each for each in net.parameters() if each.requires_grad]
     slopes = torch.autograd.grad(loss, wanted, allow_unused=True)
     return loss.detach(), [each.float() for each in slopes if each is not None]

@@ -15,9 +15,10 @@ from torch.nn import functional as F
 
 from segtrain import checks
 from segtrain.errors import UserError
+from segtrain.models.scales import Scales, cropped, enlarge, enlarged_at_scale
 
 if TYPE_CHECKING:
-    from segtrain.models.supervision import Scales, Supervision
+    from segtrain.models.supervision import Supervision
 
 
 class SegmentationNet(nn.Module):
@@ -28,14 +29,15 @@ class SegmentationNet(nn.Module):
         mean: per channel, in [0, 1].
         std: per channel, in (0, 1].
         stride: the net's total downsampling, in pixels of what it sees.
-        downsample: the net sees the image this many times smaller, and its logits are enlarged again.
+        downsample: the net sees the image this many times smaller, and its logits are enlarged again; in training they
+            are made where the ids of so much coarser a grid are taken, which is a fraction of the pixels of the same.
 
     Attributes:
         stride: in pixels of the image.
         supervision: heads of coarser levels, which `supervise` gives it; None without.
 
     Shape: image uint8 in [0, 255] or float in [0, 1], [N, C, H, W]; returns logits [N, K, H, W], or in training with
-        supervision the logits of all its levels (Scales).
+        supervision or downsample the logits of all its grids (Scales).
 
     Raises:
         UserError: the image has another number of channels than mean and std, or downsample is out of range.
@@ -60,21 +62,23 @@ class SegmentationNet(nn.Module):
             raise UserError(f"this net takes images of {self.mean.shape[1]} channels, got {image.shape[1]}")
         height, width = image.shape[-2:]
         seen = self.reduce(pad_to_stride(self.normalize(image), self.stride))
-        if self.training and self.supervision is not None:
-            scales: Scales = self.supervision(self.net, seen, (height, width), self.enlarge)
-            return scales
+        if self.training and (self.supervision is not None or self.downsample > 1):
+            return self.scales(seen, height, width)
         logits: Tensor = self.net(seen)
-        return self.enlarge(logits)[..., :height, :width]
+        return enlarge(logits, self.downsample)[..., :height, :width]
+
+    def scales(self, seen: Tensor, height: int, width: int) -> Scales:
+        """Logits of all grids, of what the net sees of a padded image that was [height, width]."""
+        supervision = self.supervision
+        finest, *coarser = (self.net(seen),) if supervision is None else supervision(self.net, seen)
+        factors = (self.downsample, *(() if supervision is None else supervision.factors))
+        made = (enlarged_at_scale(finest, self.downsample), *coarser)
+        pairs = zip(made, factors, strict=True)
+        return Scales(tuple(cropped(logits, height, width, factor) for logits, factor in pairs), factors)
 
     def reduce(self, image: Tensor) -> Tensor:
         """The image as the net sees it: means of downsample x downsample pixels."""
         return F.avg_pool2d(image, self.downsample) if self.downsample > 1 else image
-
-    def enlarge(self, logits: Tensor) -> Tensor:
-        """Logits of the image's size, bilinear between the net's."""
-        if self.downsample == 1:
-            return logits
-        return F.interpolate(logits, scale_factor=self.downsample, mode="bilinear", align_corners=False)
 
     def normalize(self, image: Tensor) -> Tensor:
         """(x - mean) / std in float32; uint8 is divided by 255 first."""

@@ -9,11 +9,9 @@ Lee et al. 2015, "Deeply-Supervised Nets"; weights and targets of the scales as 
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,24 +33,6 @@ LEVELS = {
 }
 
 
-class Scales(NamedTuple):
-    """What a supervised net makes in training.
-
-    finest: logits [N, K, H, W], as the net makes them always.
-    coarser: logits of the coarser levels, fine to coarse, [N, K, ceil(H / f), ceil(W / f)].
-    factors: f of each of them, pixels of the image to a pixel of the level.
-    """
-
-    finest: Tensor
-    coarser: tuple[Tensor, ...] = ()
-    factors: tuple[int, ...] = ()
-
-
-def as_scales(made: Tensor | Scales) -> Scales:
-    """What any net makes in training; of one without supervision the finest scale alone."""
-    return made if isinstance(made, Scales) else Scales(made)
-
-
 class Supervision(nn.Module):
     """A 1x1 convolution for each of some levels of a net.
 
@@ -62,8 +42,7 @@ class Supervision(nn.Module):
         factors: pixels of the image to a pixel of each.
         out_channels: channels of the logits.
 
-    Shape: (net, [N, C, H, W], size of the image before it was padded at the bottom and right, what makes logits of the
-        padded image's size) -> Scales. Of a level those pixels are kept that hold a pixel of the image.
+    Shape: (net, what it sees [N, C, H, W]) -> logits of the net, then those of the levels, fine to coarse.
     """
 
     def __init__(self, levels: Sequence[str], channels: Sequence[int], factors: Sequence[int], out_channels: int):
@@ -71,17 +50,10 @@ class Supervision(nn.Module):
         self.levels, self.factors = tuple(levels), tuple(factors)
         self.heads = nn.ModuleList(nn.Conv2d(number, out_channels, 1) for number in channels)
 
-    def forward(
-        self, net: nn.Module, seen: Tensor, size: tuple[int, int], enlarge: Callable[[Tensor], Tensor]
-    ) -> Scales:
+    def forward(self, net: nn.Module, seen: Tensor) -> tuple[Tensor, ...]:
         with outputs_of(net, self.levels) as features:
-            logits = enlarge(net(seen))
-        height, width = size
-        coarser = (
-            head(features[level])[..., : math.ceil(height / factor), : math.ceil(width / factor)]
-            for head, level, factor in zip(self.heads, self.levels, self.factors, strict=True)
-        )
-        return Scales(logits[..., :height, :width], tuple(coarser), self.factors)
+            logits = net(seen)
+        return logits, *(head(features[level]) for head, level in zip(self.heads, self.levels, strict=True))
 
 
 @contextmanager
@@ -170,26 +142,3 @@ def _dry_run(net: SegmentationNet, names: Sequence[str]) -> dict[str, Tensor]:
     finally:
         net.train(training)
     return features
-
-
-def at_scale(mask: Tensor, factor: int) -> Tensor:
-    """Ids at the centres of a coarser grid's pixels; where a centre is beyond the edge, at the edge.
-
-    Args:
-        mask: [..., H, W].
-        factor: pixels to a pixel of the grid.
-
-    Returns:
-        [..., ceil(H / factor), ceil(W / factor)], ids that are in mask.
-    """
-    for axis in (-2, -1):
-        side = mask.shape[axis]
-        centres = torch.arange(factor // 2, side + factor // 2, factor, device=mask.device).clamp(max=side - 1)
-        mask = mask.index_select(axis, centres)
-    return mask
-
-
-def scale_weights(number: int) -> list[float]:
-    """2^-i for the scale i, finest first, with a sum of 1."""
-    raw = [2.0**-index for index in range(number)]
-    return [each / sum(raw) for each in raw]

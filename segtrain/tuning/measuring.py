@@ -28,7 +28,7 @@ from segtrain.checkpoint import KEY, understood
 from segtrain.determinism import random_batch
 from segtrain.errors import UserError
 from segtrain.losses import Combo
-from segtrain.models.supervision import as_scales
+from segtrain.models.scales import as_scales
 from segtrain.module import SegmentationModule
 from segtrain.resume import Resume
 from segtrain.secrets import masked

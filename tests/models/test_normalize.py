@@ -26,7 +26,7 @@ class Seen(nn.Module):
 def test_a_net_sees_means_and_logits_are_enlarged(factor: int) -> None:
     """A slope is kept by both, away from the edges."""
     inner = Seen()
-    net = SegmentationNet(inner, [0.0], [1.0], 2, factor)
+    net = SegmentationNet(inner, [0.0], [1.0], 2, factor).eval()
     slope = torch.linspace(0, 1, 16 * factor).expand(1, 1, 8 * factor, -1).clone()
     logits = net(slope)
     assert inner.image.shape == (1, 1, 8, 16)

@@ -19,7 +19,8 @@ from segtrain.errors import UserError
 from segtrain.inference import load_predictor
 from segtrain.losses import Combo, build_loss
 from segtrain.models import SegmentationNet, build_model
-from segtrain.models.supervision import LEVELS, Scales, at_scale, supervise
+from segtrain.models.scales import Scales, at_scale
+from segtrain.models.supervision import LEVELS, supervise
 from segtrain.module import SegmentationModule
 from segtrain.optim import Optim
 from segtrain.runs import find_latest, read_run
@@ -107,19 +108,8 @@ def test_the_terms_of_a_combination_are_those_of_the_finest_scale() -> None:
     net, batch = build().train(), random_batch(13, 21)
     loss = Combo({"bce": build_loss("bce", task=BINARY), "dice": build_loss("dice", task=BINARY)})
     module, scales = module_of(net, loss), net(batch["image"])
-    parts, alone = module.loss_of_scales(scales, batch)[1], loss.parts(scales.finest, batch["mask"])
+    parts, alone = module.loss_of_scales(scales, batch)[1], loss.parts(scales.logits[0], batch["mask"])
     assert {name: value.item() for name, value in parts.items()} == {k: v.item() for k, v in alone.items()}
-
-
-def test_ids_are_taken_at_the_centres() -> None:
-    mask = torch.arange(35).view(1, 5, 7)
-    assert at_scale(mask, 2).tolist() == [[[8, 10, 12, 13], [22, 24, 26, 27], [29, 31, 33, 34]]]
-    assert at_scale(mask, 4).tolist() == [[[16, 20], [30, 34]]]
-    assert at_scale(mask, 16).tolist() == [[[34]]]
-    exact = F.interpolate(torch.rand(2, 3, 16, 24), size=(4, 6), mode="nearest-exact")
-    assert exact.shape == at_scale(torch.rand(2, 3, 16, 24), 4).shape
-    given = torch.rand(2, 3, 16, 24)
-    assert torch.equal(at_scale(given, 4), F.interpolate(given, size=(4, 6), mode="nearest-exact"))
 
 
 # ---- every net -----------------------------------------------------------------------------------------------------
@@ -133,9 +123,9 @@ def test_evaluation_is_that_of_a_net_without(arch: str) -> None:
     with torch.inference_mode():
         assert torch.equal(plain.eval()(image), net.eval()(image))
     scales = net.train()(image)
-    assert torch.equal(plain.train()(image), scales.finest)
-    assert scales.factors == (2, 4)
-    for logits, factor in zip(scales.coarser, scales.factors, strict=True):
+    assert torch.equal(plain.train()(image), scales.logits[0])
+    assert scales.factors == (1, 2, 4)
+    for logits, factor in zip(scales.logits, scales.factors, strict=True):
         assert logits.shape[-2:] == at_scale(image, factor).shape[-2:]
         logits.sum().backward(retain_graph=True)
     assert net.supervision is not None

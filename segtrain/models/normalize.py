@@ -61,7 +61,8 @@ class SegmentationNet(nn.Module):
         if image.shape[1] != self.mean.shape[1]:
             raise UserError(f"this net takes images of {self.mean.shape[1]} channels, got {image.shape[1]}")
         height, width = image.shape[-2:]
-        seen = self.reduce(pad_to_stride(self.normalize(image), self.stride))
+        # of the reduced image, which has fewer pixels; means of normalized pixels are the same
+        seen = self.normalize(self.reduce(pad_to_stride(scaled(image), self.stride)))
         if self.training and (self.supervision is not None or self.downsample > 1):
             return self.scales(seen, height, width)
         logits: Tensor = self.net(seen)
@@ -82,8 +83,12 @@ class SegmentationNet(nn.Module):
 
     def normalize(self, image: Tensor) -> Tensor:
         """(x - mean) / std in float32; uint8 is divided by 255 first."""
-        scaled = image.float() / 255 if image.dtype == torch.uint8 else image.float()
-        return (scaled - self.mean) / self.std
+        return (scaled(image) - self.mean) / self.std
+
+
+def scaled(image: Tensor) -> Tensor:
+    """An image in [0, 1], as float32; uint8 is divided by 255."""
+    return image.float() / 255 if image.dtype == torch.uint8 else image.float()
 
 
 def require_encoder(net: nn.Module, wanted_by: str) -> nn.Module:

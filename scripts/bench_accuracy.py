@@ -46,10 +46,10 @@ PACKAGES = ("torch", "segmentation_models_pytorch", "albumentations", "torchmetr
 ENCODER = "resnet18"
 DIVISOR, CROP, BATCH, RATE, WARMUP = 32, 256, 8, 1e-3, 0.05
 OURS = (
-    *("model=unet_resnet34", f"model.encoder={ENCODER}", "model.downsample=2", "crop=[176,240]", "batch_size=8"),
+    *("model=unet_resnet34", f"model.encoder={ENCODER}", "model.downsample=2", "crop=[192,256]", "batch_size=8"),
     *("loss.terms.ce.class_weights=sqrt", "lr=4e-3", "optim.schedule=onecycle", "ema=.99", "passes=2"),
 )
-PRETRAINED = ("experiment=strong_baseline", "crop=[176,240]", "batch_size=8", "loss.terms.ce.class_weights=sqrt")
+PRETRAINED = ("experiment=strong_baseline", "crop=[192,256]", "batch_size=8", "loss.terms.ce.class_weights=sqrt")
 QUIET = ("~callbacks.pictures", "trainer.limit_val=20")
 INTRODUCTION = """## Accuracy for a fixed time
 

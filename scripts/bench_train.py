@@ -7,7 +7,9 @@ trained on. What counts is the second epoch and those behind it: by default our 
 forward, loss, backward and optimizer on tensors in memory, in the precision that training chooses here. Plain: a loop
 in float32 with segmentation-models-pytorch's net and Dice, Albumentations and torch's loader, which logs nothing.
 Lightning: the same in a LightningModule that logs its loss and torchmetrics' IoU at each step. Blocks of steps take
-turns; of each the median step counts, and ratios are those of neighbouring blocks.
+turns; of each the median step counts, and ratios are those of neighbouring blocks. On a CPU the ceiling is closer than
+that machine's own unrest between blocks: there each step of ours is followed by one of the ceiling's. (On a GPU loading
+processes would go on meanwhile.)
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 from bench_data import PlainData
-from clock import Clock, note, steps
+from clock import Clock, note, steps, turns
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from measure import markdown, setting, write_section
@@ -52,8 +54,8 @@ INTRODUCTION = """## Training
 
 Images a second of a whole training by its defaults (augmentation `light`, metrics, TensorBoard, all guards) from the
 second epoch on, and their ratio to others side by side, medians of {rounds} rounds. The ceiling is forward, loss,
-backward and optimizer alone; the plain loop is float32 and logs nothing; Lightning logs its loss and torchmetrics' IoU
-at each step."""
+backward and optimizer alone, on a CPU a step of it behind each of ours; the plain loop is float32 and logs nothing;
+Lightning logs its loss and torchmetrics' IoU at each step."""
 BINARY = Task("binary")
 
 
@@ -101,17 +103,17 @@ SIZES = (
 )
 
 
-def ours(size: Size, root: Path, folder: str) -> None:
+def ours(size: Size, root: Path, folder: str, clock: str = "Clock") -> None:
     """The command that a user types; only its length is limited."""
     limits = [f"epochs={size.epochs}", "trainer.limit_val=1", "trainer.limit_test=0"]
     words = [*size.words, f"batch_size={size.batch}", f"crop={size.side}", f"output_dir={folder}", *limits]
-    clock = ["+callbacks.clock._target_=clock.Clock", "--allow", "clock"]
-    if segtrain(["train", "data=folder", f"data.root={root}", "loss=dice_bce", *words, *clock]) != 0:
+    words += [f"+callbacks.clock._target_=clock.{clock}", "--allow", "clock"]
+    if segtrain(["train", "data=folder", f"data.root={root}", "loss=dice_bce", *words]) != 0:
         raise SystemExit("segtrain has failed")
 
 
-def ceiling(size: Size, device: torch.device) -> None:
-    """The arithmetic of a step and nothing else."""
+def ceiling(size: Size, device: torch.device) -> Callable[[], None]:
+    """Makes the arithmetic of a step and nothing else."""
     half = choose_precision("auto", choose_accelerator("auto")) == "bf16-mixed"
     image = torch.randint(0, 256, (size.batch, 3, size.side, size.side), dtype=torch.uint8, device=device)
     image = image.contiguous(memory_format=torch.channels_last)
@@ -121,13 +123,22 @@ def ceiling(size: Size, device: torch.device) -> None:
     net = build_model(BINARY, 3, [0.5] * 3, [0.25] * 3, *arch, **more).to(device, memory_format=torch.channels_last)
     bce, dice = build_loss("bce", BINARY), build_loss("dice", BINARY)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
-    for _ in range(size.steps):
+
+    def step() -> None:
         with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
             logits = net(image)
         loss = bce(logits.float(), mask) + dice(logits.float(), mask)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+
+    return step
+
+
+def repeated(step: Callable[[], None], number: int) -> None:
+    """A block of steps."""
+    for _ in range(number):
+        step()
         note()
 
 
@@ -236,22 +247,30 @@ def measured(size: Size, root: Path, rounds: int) -> list[list[str]]:
             root = small_images(Path(folder) / "small", size.side)
         else:
             root = first_images(root, Path(folder) / "first", size.batch * EPOCH)
+        top, train = ceiling(size, device), partial(ours, size, root, folder)
         blocks = {
-            "segtrain": partial(ours, size, root, folder),
-            "ceiling": partial(ceiling, size, device),
+            "segtrain": train,
             "plain loop": partial(plain, size, root, device),
             "Lightning": partial(usual, size, root, folder),
         }
+        if device.type == "cuda":
+            blocks["ceiling"] = partial(repeated, top, size.steps)
         for turn in range(rounds):
             for name in list(blocks)[:: 1 - 2 * (turn % 2)]:
                 taken.setdefault(name, []).append(statistics.median(steps(blocks[name], EPOCH)))
-    rows = []
-    for name in blocks:
-        pairs = zip(taken[name], taken["segtrain"], strict=True)
-        ratio = statistics.median(other / own for other, own in pairs)
-        median = statistics.median(taken[name])
-        rows.append([f"{size.name}: {name}", f"{size.batch / median:.1f}", f"{1e3 * median:.2f}", f"{ratio:.2f}"])
-    return rows
+        ratios = {
+            name: statistics.median(other / own for other, own in zip(times, taken["segtrain"], strict=True))
+            for name, times in taken.items()
+        }
+        if device.type == "cpu":
+            pairs = [pair for _ in range(rounds) for pair in turns(partial(train, clock="Turns"), top, EPOCH)]
+            taken["ceiling"] = [other for _, other in pairs]
+            ratios["ceiling"] = statistics.median(other / own for own, other in pairs)
+    medians = {name: statistics.median(times) for name, times in taken.items()}
+    return [
+        [f"{size.name}: {name}", f"{size.batch / medians[name]:.1f}", f"{1e3 * medians[name]:.2f}", f"{ratio:.2f}"]
+        for name, ratio in ratios.items()
+    ]
 
 
 def main() -> None:

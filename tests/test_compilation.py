@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def compiled(net: nn.Module, **settings: Any) -> Callable[[torch.Tensor], Any]:
         def call(image: torch.Tensor) -> Any:
             sizes.append(len(image))
+            logging.getLogger("torch.utils.cpp_extension").warning("No CUDA runtime is found")  # as torch's does
             return net(image)
 
         return call
@@ -84,7 +86,7 @@ def test_minutes() -> None:
 
 
 def test_training_goes_through_it_and_scoring_does_not(
-    tmp_path: Path, seen: list[int], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, seen: list[int], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     plain = tiny.train(tmp_path / "plain", "compile=false")
     assert not seen
@@ -93,6 +95,7 @@ def test_training_goes_through_it_and_scoring_does_not(
     assert re.search(r"^compile \d+ s; a step now takes [\d.]+ s$", capsys.readouterr().out, re.MULTILINE)
     assert tiny.weights(run).keys() == tiny.weights(plain).keys()
     assert tiny.summary(run)["chosen"]["compile"] is True
+    assert "CUDA" not in caplog.text
 
 
 @pytest.mark.slow

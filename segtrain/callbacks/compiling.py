@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,8 @@ class Compiled(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Weights, names and checkpoints stay those of the net."""
+        if pl_module.device.type == "cpu":  # a toolkit without a GPU is no news, where no GPU is used
+            logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         net: Any = pl_module.net
         pl_module.training_net = (torch.compile(net, dynamic=False),)  # type: ignore[assignment]
 

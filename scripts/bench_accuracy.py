@@ -4,9 +4,9 @@
 
 Takes a folder with images/<split>/, masks/<split>/ (ids) and a dataset.json that names classes and ignore_index. What
 counts is the CPU time of training and of all that goes on meanwhile (loading, validation, logging), not the last test.
-The script: float32, the library's net, Albumentations, crops of 256 or whole images padded to a multiple of 32, batches
-of 8, cross entropy and Dice, AdamW with warm-up and cosine over the time. Ours: a first training of two epochs says how
-many fit. Each training has one thread, and two run at a time.
+The script: float32, the library's net, Albumentations, images padded to a multiple of 32, batches of 8, cross entropy
+and Dice, AdamW with warm-up and cosine over the time. Ours: a first training of two epochs says how many fit. Each
+training has one thread, and two run at a time.
 """
 
 from __future__ import annotations
@@ -44,12 +44,15 @@ from segtrain.cli import main as segtrain
 
 PACKAGES = ("torch", "segmentation_models_pytorch", "albumentations", "torchmetrics")
 ENCODER = "resnet18"
-DIVISOR, CROP, BATCH, RATE, WARMUP = 32, 256, 8, 1e-3, 0.05
+DIVISOR, BATCH, RATE, WARMUP = 32, 8, 1e-3, 0.05
 OURS = (
-    *("model=unet_resnet34", f"model.encoder={ENCODER}", "model.downsample=2", "crop=[192,256]", "batch_size=8"),
+    *("model=unet_resnet34", f"model.encoder={ENCODER}", "model.downsample=3", "crop=[180,240]", "batch_size=8"),
     *("loss.terms.ce.class_weights=sqrt", "lr=4e-3", "optim.schedule=onecycle", "ema=.99", "passes=2"),
 )
-PRETRAINED = ("experiment=strong_baseline", "crop=[192,256]", "batch_size=8", "loss.terms.ce.class_weights=sqrt")
+PRETRAINED = (
+    *("experiment=strong_baseline", "model.downsample=2", "crop=[192,256]", "batch_size=8"),
+    "loss.terms.ce.class_weights=sqrt",
+)
 QUIET = ("~callbacks.pictures", "trainer.limit_val=20")
 INTRODUCTION = """## Accuracy for a fixed time
 
@@ -59,17 +62,16 @@ in all cases, mean of {seeds} seeds. The script is float32, cross entropy and Di
 
 
 class Plain(Dataset[Any]):
-    """Images and ids as many scripts read them, whole or in crops."""
+    """Images and ids as many scripts read them."""
 
-    def __init__(self, root: Path, split: str, ignore: int, side: int | None = None) -> None:
+    def __init__(self, root: Path, split: str, ignore: int) -> None:
         self.images = sorted((root / "images" / split).iterdir())
         self.masks = [root / "masks" / split / f"{path.stem}.png" for path in self.images]
         change = [A.HorizontalFlip(p=0.5), A.RandomBrightnessContrast(p=0.5)] if split == "train" else []
         pad = A.PadIfNeeded(
             None, None, pad_height_divisor=DIVISOR, pad_width_divisor=DIVISOR, fill_mask=ignore, position="top_left"
         )
-        crop = [] if side is None else [A.RandomCrop(side, side)]
-        self.transform = A.Compose([*change, pad, *crop, A.Normalize(), ToTensorV2()])
+        self.transform = A.Compose([*change, pad, A.Normalize(), ToTensorV2()])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -89,14 +91,14 @@ class Result:
     seconds: float
 
 
-def plain(root: Path, seconds: float, classes: int, ignore: int, side: int | None, seed: int) -> Result:
+def plain(root: Path, seconds: float, classes: int, ignore: int, seed: int) -> Result:
     """Train by a script, for so long."""
     torch.manual_seed(seed)
     np.random.seed(seed)
     net: nn.Module = smp.Unet(ENCODER, encoder_weights=None, classes=classes)
     cross, dice = nn.CrossEntropyLoss(ignore_index=ignore), smp.losses.DiceLoss("multiclass", ignore_index=ignore)
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE)
-    batches = DataLoader(Plain(root, "train", ignore, side), BATCH, shuffle=True, drop_last=True)
+    batches = DataLoader(Plain(root, "train", ignore), BATCH, shuffle=True, drop_last=True)
     started, seen, share = time.process_time(), 0, 0.0
     while share < 1:
         for image, mask in batches:
@@ -167,19 +169,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=420)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, of one thread each")
-    parser.add_argument("--whole", action="store_true", help="the script with whole images too")
     parser.add_argument("--pretrained", action="store_true", help="ours with model=unet_lite0 too")
     parser.add_argument("--print-only", action="store_true")
     given = parser.parse_args()
     declared = json.loads((given.root / "dataset.json").read_text())
     classes, ignore = len(declared["classes"]), int(declared["ignore_index"])
-    script = partial(plain, given.root, given.seconds, classes, ignore)
     ways: dict[str, Callable[[int], Result]] = {
-        f"script, crops of {CROP}": partial(script, CROP),
+        "script": partial(plain, given.root, given.seconds, classes, ignore),
         "segtrain": partial(ours, given.root, given.seconds, OURS),
     }
-    if given.whole:
-        ways["script, whole images"] = partial(script, None)
     if given.pretrained:
         ways["segtrain, ImageNet weights"] = partial(ours, given.root, given.seconds, PRETRAINED)
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes: CPU time then holds no waiting for other threads
@@ -187,6 +185,8 @@ def main() -> None:
     with ProcessPoolExecutor(given.jobs, get_context("spawn"), prepare) as pool:
         running = {pool.submit(ways[name], seed): (name, seed) for name, seed in tasks}
         for each in as_completed(running):
+            if each.exception() is not None:
+                pool.shutdown(cancel_futures=True)
             print(*running[each], each.result(), flush=True)
     found = {name: [each.result() for each, (way, _) in running.items() if way == name] for name in ways}
     base = statistics.mean(each.iou for each in next(iter(found.values())))
@@ -205,7 +205,7 @@ def main() -> None:
     print(table)
     if not given.print_only:
         text = INTRODUCTION.format(seconds=given.seconds, encoder=ENCODER, seeds=given.seeds, words=" ".join(OURS))
-        command = "python scripts/bench_accuracy.py FOLDER --whole --pretrained"
+        command = "python scripts/bench_accuracy.py FOLDER" + " --pretrained" * given.pretrained
         write_section("accuracy", f"{text}\n\n{setting(PACKAGES, command)}\n\n{table}")
 
 

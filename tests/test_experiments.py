@@ -12,8 +12,8 @@ from tests import tiny
 RECIPES = [name for name in options("experiment") if name != "none"]
 SMALL = ["crop=32", "batch_size=4", "epochs=2", "passes=1", "~callbacks.pictures"]
 QUICK = ("cpu_quick", "imbalanced")  # the others are run by hand
-DEEP = ["model.width=2"]  # three levels below the finest are supervised
-NETS = {"strong_baseline": [], "nnunet_like": DEEP, "cpu_quick": DEEP}
+NARROW = ["model.width=2"]  # as deep as it is: levels below the finest are supervised
+NETS = {"strong_baseline": [], "nnunet_like": NARROW, "cpu_quick": NARROW}
 
 
 @pytest.mark.parametrize(

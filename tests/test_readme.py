@@ -57,7 +57,7 @@ def small(command: str, folder: Path) -> list[str]:
         in_files = any(word.startswith(("data=", "experiment=my_")) for word in words)
         words += SMALL + ([] if in_files else tiny.SYNTHETIC)
         if not any(word.startswith("model=") for word in words):
-            words += tiny.NET[: 1 if "experiment=cpu_quick" in words else None]  # its net supervises four levels
+            words += tiny.NET[: 1 if "experiment=cpu_quick" in words else None]  # whose coarser levels are supervised
         words = [word.replace("tu-convnext_tiny", "resnet18") for word in words]
         words += [] if any("pictures" in word for word in words) else ["~callbacks.pictures"]
     return words

@@ -32,7 +32,7 @@ def test_each_file_says_what_it_is(path: Path) -> None:
     assert purpose(path).endswith((".", ":", "?")), f"{path} must begin with a comment: what it is, when to use it"
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
+@pytest.mark.parametrize(("group", "option"), tiny.every(2, OPTIONS))
 def test_each_option_composes_and_builds(group: str, option: str, tmp_path: Path) -> None:
     words = [f"output_dir={tmp_path / 'out'}", f"{group}={option}"]
     if group == "data" and option in TREES:

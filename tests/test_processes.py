@@ -51,6 +51,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+@pytest.mark.slow
 def test_processes_and_images_of_a_step_are_said(tmp_path: Path) -> None:
     code, out, err = ended(start(tmp_path, "optim.scaling=sqrt"))
     assert code == 0, err

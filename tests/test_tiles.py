@@ -139,6 +139,7 @@ def test_validation_of_the_training_was_that_of_whole_images(run: tuple[Run, Pat
         assert best[key] == pytest.approx(found[key], rel=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["binary"], indirect=True)
 def test_predicted_masks_have_the_scores_of_the_evaluation(run: tuple[Run, Path], tmp_path: Path) -> None:
     run, root = run

@@ -41,6 +41,7 @@ def test_what_depends_on_all_others(name: str) -> None:
     assert said(built(name))[0] == notes.OTHERS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["boundary", "cldice"])
 def test_what_depends_on_neighbours(name: str) -> None:
     assert said(built(name))[0] == notes.NEIGHBOURS

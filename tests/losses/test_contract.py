@@ -13,6 +13,7 @@ from segtrain.contract.suite import PROMISES
 from segtrain.errors import UserError
 from segtrain.losses import LOSSES, Combo, build_loss
 from segtrain.task import Task
+from tests import tiny
 from tests.conftest import STATS, TASKS, make_logits, make_target
 from tests.losses.contract import TIGHT
 
@@ -100,14 +101,14 @@ def is_tried_by_hand(name: str, mode: str) -> bool:
 
 
 TRIPLES = [
-    pytest.param(name, mode, promise, marks=[pytest.mark.slow] * is_tried_by_hand(name, mode))
+    pytest.param(name, mode, promise, marks=pytest.mark.slow) if is_tried_by_hand(name, mode) else (name, mode, promise)
     for name, mode in PAIRS
     for promise in PROMISES
     if not may_break(name, promise)
 ]
 
 
-@pytest.mark.parametrize(("name", "mode", "promise"), TRIPLES)
+@pytest.mark.parametrize(("name", "mode", "promise"), tiny.every(2, TRIPLES))
 def test_contract(name: str, mode: str, promise: str) -> None:
     subject = Subject(TASKS[mode], lambda task: build(name, task))
     if holds(name, promise):

@@ -117,11 +117,14 @@ class SegmentationModule(LightningModule):
             self.loss_of_batch(logits, _batch_at_scale(batch, factor))
             for logits, factor in zip(scales.logits, scales.factors, strict=True)
         ]
-        weights = scale_weights(len(found))
-        total = weights[0] * found[0][0]
-        for weight, (loss, _) in zip(weights[1:], found[1:], strict=True):
+        (finest, parts), *coarser = found
+        if not coarser:  # as of most nets, whose steps may be short
+            return finest, parts
+        own, *others = scale_weights(len(found))
+        total = own * finest
+        for weight, (loss, _) in zip(others, coarser, strict=True):
             total = total + weight * loss
-        return total, found[0][1]
+        return total, parts
 
     def loss_of_batch(self, logits: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """As loss_and_parts; of blended images lam L(z, a) + (1 - lam) L(z, b), each term likewise."""
